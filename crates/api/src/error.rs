@@ -1,0 +1,48 @@
+//! The error object every route answers with: OpenAI's, plus our `details`, plus the router contract's `detail`.
+
+use serde::{Deserialize, Serialize};
+
+/// The whole body of an error answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ErrorBody {
+    /// OpenAI's error object.
+    pub error: ErrorObject,
+    /// The message again, for clients of the router contract, which read `detail`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
+/// OpenAI's error object.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ErrorObject {
+    /// For a person: what was wrong, with the value, and what would work.
+    pub message: String,
+    /// The family of the error.
+    #[serde(rename = "type")]
+    pub kind: ErrorType,
+    /// The request field at fault, if one is.
+    pub param: Option<String>,
+    /// A stable word for programs.
+    pub code: Option<String>,
+    /// Reasons a program can act on; present only where there are some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub details: Option<serde_json::Value>,
+}
+
+/// The families of errors that OpenAI's clients and the model-server contract tell apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorType {
+    /// The request is at fault.
+    InvalidRequestError,
+    /// What it names does not exist.
+    NotFoundError,
+    /// The caller did not show who it is.
+    AuthenticationError,
+    /// The caller may not do this.
+    PermissionError,
+    /// Too much at once; try again later.
+    RateLimitError,
+    /// We or the engine are at fault.
+    ServerError,
+}

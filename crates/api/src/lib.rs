@@ -1,0 +1,14 @@
+//! Wire types of the HTTP contracts: what goes over the wire, field by field, and nothing that acts.
+//!
+//! Wire types are not domain types: handlers convert by hand at the border, so that a contract can stay while the core
+//! moves. Field names and units are the contracts' own (MiB where a name ends in `_mb`).
+
+mod error;
+mod health;
+mod load;
+mod models;
+
+pub use error::{ErrorBody, ErrorObject, ErrorType};
+pub use health::{Health, NodeName, Readiness, Version};
+pub use load::{LoadAnswer, LoadDetails, LoadEvent, UnloadAnswer};
+pub use models::{AvailableModel, AvailableModels, DeviceUse, LoadedModel, LoadedModels, Model, ModelList};

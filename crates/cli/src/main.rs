@@ -1,0 +1,3 @@
+//! The binary: arguments to settings to command.
+
+fn main() {}

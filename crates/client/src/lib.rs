@@ -1,0 +1,1 @@
+//! Typed HTTP client of our own API, for the command line and for tests.

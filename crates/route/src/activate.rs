@@ -1,0 +1,112 @@
+//! Asking for a model that is not ready, and why the answer may be no.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use types::{LoadFailure, ModelKey};
+
+use crate::Lease;
+
+/// What the gateway awaits while a model is made ready.
+pub type Activation<'a> = Pin<Box<dyn Future<Output = Result<Lease, Unavailable>> + Send + 'a>>;
+
+/// Whoever can make a model ready: on one machine the node.
+pub trait Activate: Send + Sync {
+    /// Makes the model that `name` means ready and returns a lease on it, taken before anyone could evict it.
+    ///
+    /// Dropping the future gives up the caller's place; the load itself goes on for the others.
+    fn activate<'a>(&'a self, name: &'a str) -> Activation<'a>;
+}
+
+/// Why no target could be had.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Unavailable {
+    /// No model has this name.
+    #[error("model `{name}` does not exist{}", known_hint(known))]
+    NotFound {
+        /// The name asked for.
+        name: String,
+        /// Names that exist, sorted, at most a screenful.
+        known: Vec<String>,
+    },
+    /// It did not load.
+    #[error("{0}")]
+    LoadFailed(Box<LoadFailure>),
+    /// It crashed too often and rests.
+    #[error("{failure}; it is not started again for {} s", retry_after.as_secs().max(1))]
+    Resting {
+        /// The last failure.
+        failure: Box<LoadFailure>,
+        /// When it may be tried again.
+        retry_after: Duration,
+    },
+    /// It does not fit beside what is busy, and the wait was too long.
+    #[error(
+        "no room for {model}: it needs {needed}, {free} is free, and what is loaded is in use ({})",
+        blockers_hint(blockers)
+    )]
+    NoRoom {
+        /// Which model.
+        model: ModelKey,
+        /// What it needs, for a person: `512.0 MiB on CPU`.
+        needed: String,
+        /// What is free, in the same form.
+        free: String,
+        /// What is in the way.
+        blockers: Vec<Blocker>,
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// Too many callers wait already.
+    #[error("{waiting} callers already wait for models to load (limit {limit})")]
+    QueueFull {
+        /// How many wait.
+        waiting: usize,
+        /// How many may.
+        limit: usize,
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// It is still loading after the longest wait.
+    #[error("{model} is still {state} after {} s", waited.as_secs())]
+    StillLoading {
+        /// Which model.
+        model: ModelKey,
+        /// Its state.
+        state: String,
+        /// How long the caller waited.
+        waited: Duration,
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// snug is stopping.
+    #[error("snug is stopping")]
+    Stopping,
+}
+
+/// A loaded model that stands in the way of another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Blocker {
+    /// Which model.
+    pub model: ModelKey,
+    /// Why it stays: `busy`, `loading`, `pinned`.
+    pub reason: &'static str,
+    /// Its requests in flight.
+    pub in_flight: u64,
+    /// What it holds, for a person.
+    pub holds: String,
+}
+
+fn known_hint(known: &[String]) -> String {
+    if known.is_empty() {
+        "; there are no models yet: put a .gguf file into the models folder".to_owned()
+    } else {
+        format!("; these do: {}", known.join(", "))
+    }
+}
+
+fn blockers_hint(blockers: &[Blocker]) -> String {
+    let one = |blocker: &Blocker| format!("{} {} holding {}", blocker.model, blocker.reason, blocker.holds);
+    blockers.iter().map(one).collect::<Vec<_>>().join("; ")
+}

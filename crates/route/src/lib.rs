@@ -1,0 +1,21 @@
+//! The route table: model name to ready target, and the leases that requests hold on targets.
+//!
+//! The seam between those who run models (`node`, later `fleet`) and the one who forwards requests (`gateway`):
+//! the former publish immutable [`Routes`] into a [`Table`], the latter reads them without a lock and takes a
+//! [`Lease`]. Neither knows the other. No I/O here.
+//!
+//! ```text
+//!   node ── publish(Routes) ──▶ Table ◀── current() ── gateway
+//!   node ── Target::close() ──▶ Target ◀── lease() ──── gateway
+//! ```
+//!
+//! **A busy target is never closed.** `close` succeeds only while no lease is out, and no lease is given once it has
+//! succeeded; both are one atomic step, so there is no moment between "it is idle" and "it is gone".
+
+mod activate;
+mod table;
+mod target;
+
+pub use activate::{Activate, Activation, Blocker, Unavailable};
+pub use table::{Listing, Route, Routes, Table};
+pub use target::{Lease, Target, TargetLoad};

@@ -1,0 +1,1 @@
+//! Writes small GGUF files of any architecture, sound or damaged.
