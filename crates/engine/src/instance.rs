@@ -1,0 +1,605 @@
+//! The owner of one engine process.
+//!
+//! One task holds the process, its log and its record; it turns everything that happens into an
+//! [`Event`](crate::lifecycle::Event), asks [`step`] what follows, and does that. What others may know is published as
+//! [`Status`]; what they may want comes in through [`Handle`].
+
+use std::future::Future;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use tokio::sync::{mpsc, watch};
+use tokio_util::task::TaskTracker;
+use types::{ByteCount, FailureClass, InstanceId, InstanceState, LoadFailure, LoadPhase, MemoryUse, ModelKey};
+
+use crate::lifecycle::{Effect, Event, Exit, Life, Patience, Phase, step};
+use crate::llama_cpp::{self, Diagnosis, Observation};
+use crate::log_file::{LogFile, LogWatch};
+use crate::process::{Ended, Identity, Process, find_by_environment, resident_bytes};
+use crate::{Record, Records, Spec, probe};
+
+/// The engine's environment variable that names its instance: it finds engines whose process id was never written down.
+const INSTANCE_VARIABLE: &str = "SNUG_INSTANCE";
+/// Variables that would change what the command line says, or lock us out.
+const ENGINE_VARIABLE_PREFIXES: &[&str] = &["LLAMA_ARG_", "LLAMA_API_KEY"];
+/// While loading: how often the share that is in memory is looked at.
+const PROGRESS_PERIOD: Duration = Duration::from_millis(250);
+/// While loading: every so many looks the engine is probed even if its output did not say that it listens.
+const PROBE_EVERY: u32 = 4;
+/// While serving: how often the size of the log is looked at.
+const UPKEEP_PERIOD: Duration = Duration::from_secs(5);
+/// Commands are few: a stop, and the news that nobody uses the engine any more.
+const COMMANDS_MAX: usize = 8;
+
+/// What to start.
+#[derive(Clone, Debug)]
+pub struct Launch {
+    /// A fresh id.
+    pub id: InstanceId,
+    /// The model it will serve.
+    pub model: ModelKey,
+    /// The context a caller asked for, for the failure report; `None` where nobody asked.
+    pub context_requested: Option<u64>,
+    /// The engine program.
+    pub program: PathBuf,
+    /// How it is started.
+    pub spec: Spec,
+    /// What it is expected to hold.
+    pub estimate: MemoryUse,
+}
+
+/// How instances are treated on this machine.
+#[derive(Clone, Copy, Debug)]
+pub struct Policy {
+    /// Time limits and restarts.
+    pub patience: Patience,
+    /// Size at which a log is rotated; one older generation of at most this size is kept beside it.
+    pub log_size_max: ByteCount,
+}
+
+/// Where instances keep their files.
+#[derive(Clone)]
+pub struct Folders {
+    /// Log files, one per model.
+    pub logs: PathBuf,
+    /// Records for adoption.
+    pub records: Records,
+    /// Tells of growing logs.
+    pub watch: LogWatch,
+}
+
+/// What others may know of an instance.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Status {
+    /// Its state.
+    pub state: InstanceState,
+    /// The phase of its load while it loads.
+    pub phase: Option<LoadPhase>,
+    /// 0 to 1; 1 once ready.
+    pub progress: f64,
+    /// Its process, while one runs.
+    pub pid: Option<u32>,
+    /// Where it listens, while a process runs.
+    pub address: Option<SocketAddr>,
+    /// What it reported to hold; empty until ready.
+    pub memory: MemoryUse,
+    /// Tokens of context per slot; what was asked for until the engine says.
+    pub context: u64,
+    /// From spawn to ready.
+    pub load_time: Option<Duration>,
+    /// Restarts since it was last forgiven.
+    pub restarts: u32,
+    /// Whether it outlived an earlier snug.
+    pub adopted: bool,
+    /// Why it ended, if it ended by itself: the last time, also while it is being started again.
+    pub failure: Option<LoadFailure>,
+    /// Nothing more will happen.
+    pub over: bool,
+}
+
+/// The way to an instance's owner. Dropping all handles leaves the engine running.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    commands: mpsc::Sender<Command>,
+    status: watch::Receiver<Status>,
+}
+
+#[derive(Debug)]
+enum Command {
+    Stop { drain: Duration },
+    Drained,
+}
+
+impl Handle {
+    /// Its status, now and whenever it changes.
+    pub fn status(&self) -> watch::Receiver<Status> {
+        self.status.clone()
+    }
+
+    /// Ends it: requests in flight have `drain`, then TERM, then KILL. Watch the status for its end.
+    pub fn stop(&self, drain: Duration) {
+        self.tell(Command::Stop { drain });
+    }
+
+    /// Nobody uses it any more, so a stop need not wait longer.
+    pub fn drained(&self) {
+        self.tell(Command::Drained);
+    }
+
+    fn tell(&self, command: Command) {
+        // A full queue already holds a stop; a closed one belongs to an instance that is over.
+        let _already_told = self.commands.try_send(command);
+    }
+}
+
+/// The owner of one engine process; see the module's text.
+pub struct Instance {
+    launch: Launch,
+    policy: Policy,
+    folders: Folders,
+    life: Life,
+    process: Option<Process>,
+    log: Option<LogFile>,
+    diagnosis: Diagnosis,
+    port_taken: bool,
+    spawned_at: Instant,
+    ready_at: Option<Instant>,
+    deadline: Option<Instant>,
+    probe: Option<Pin<Box<dyn Future<Output = bool> + Send>>>,
+    status: watch::Sender<Status>,
+}
+
+impl Instance {
+    /// Starts an engine in a task of `tracker`.
+    pub fn start(launch: Launch, policy: Policy, folders: Folders, tracker: &TaskTracker) -> Handle {
+        let instance = Self::new(launch, policy, folders);
+        instance.run(Event::Start, tracker)
+    }
+
+    /// Takes over the engine that `record` tells of, if it still runs and serves; else ends what is left of it, forgets
+    /// the record and returns `None`.
+    pub async fn adopt(record: Record, policy: Policy, folders: Folders, tracker: &TaskTracker) -> Option<Handle> {
+        let identity = match record.process.clone() {
+            Some(identity) => identity.is_alive().then_some(identity),
+            None => find_by_environment(INSTANCE_VARIABLE, record.id.as_str()),
+        };
+        let process = identity.and_then(|identity| Process::adopt(identity).ok());
+        let Some(mut process) = process else {
+            folders.records.remove(&record.id);
+            return None;
+        };
+        let serves = record.load_time.is_some()
+            && probe::is_healthy(record.address).await
+            && probe::serves(record.address, &record.spec.model).await;
+        if !serves {
+            tracing::info!(engine.id = %record.id, model = %record.model, "ending an engine that was left half-started");
+            process.signal(Signal::KILL);
+            let _gone = tokio::time::timeout(policy.patience.stop, process.ended()).await;
+            folders.records.remove(&record.id);
+            return None;
+        }
+        let launch = Launch {
+            id: record.id,
+            model: record.model,
+            context_requested: None,
+            program: PathBuf::new(),
+            spec: record.spec,
+            estimate: record.estimate,
+        };
+        let mut instance = Self::new(launch, policy, folders);
+        instance.status.send_modify(|status| {
+            status.adopted = true;
+            status.address = Some(record.address);
+            status.memory = record.memory;
+            status.context = record.context;
+            status.load_time = record.load_time;
+        });
+        instance.ready_at = Some(Instant::now());
+        instance.log = instance.open_log().map(|(log, _)| log);
+        instance.process = Some(process);
+        Some(instance.run(Event::Adopted, tracker))
+    }
+
+    fn new(launch: Launch, policy: Policy, folders: Folders) -> Self {
+        let (status, _) = watch::channel(Status {
+            state: InstanceState::Starting,
+            phase: None,
+            progress: 0.0,
+            pid: None,
+            address: None,
+            memory: MemoryUse::default(),
+            context: launch.spec.context,
+            load_time: None,
+            restarts: 0,
+            adopted: false,
+            failure: None,
+            over: false,
+        });
+        Self {
+            launch,
+            policy,
+            folders,
+            life: Life::new(),
+            process: None,
+            log: None,
+            diagnosis: Diagnosis::default(),
+            port_taken: false,
+            spawned_at: Instant::now(),
+            ready_at: None,
+            deadline: None,
+            probe: None,
+            status,
+        }
+    }
+
+    fn run(mut self, first: Event, tracker: &TaskTracker) -> Handle {
+        let (sender, commands) = mpsc::channel(COMMANDS_MAX);
+        self.handle(first);
+        let handle = Handle { commands: sender, status: self.status.subscribe() };
+        tracker.spawn(self.live(commands));
+        handle
+    }
+
+    async fn live(mut self, mut commands: mpsc::Receiver<Command>) {
+        let mut looks: u32 = 0;
+        while !self.life.is_over() {
+            let loading = matches!(self.life.phase, Phase::Loading(_));
+            let look = tokio::time::sleep(if loading { PROGRESS_PERIOD } else { UPKEEP_PERIOD });
+            // Every arm is cancel-safe: it waits for a state that stays (an exit, a deadline, a told growth) or for a
+            // channel; a probe is kept in `self` across turns.
+            let event = tokio::select! {
+                command = commands.recv() => match command {
+                    Some(Command::Stop { drain }) => Some(Event::Stop { drain }),
+                    Some(Command::Drained) => Some(Event::Drained),
+                    // Nobody is left who could want anything: snug ends and leaves the engine to the next one.
+                    None => return,
+                },
+                ended = ended(&mut self.process) => Some(self.buried(ended)),
+                () = until(self.deadline) => Some(Event::Deadline),
+                () = grown(self.log.as_ref()) => {
+                    self.read_log();
+                    None
+                },
+                healthy = answered(&mut self.probe) => {
+                    self.probe = None;
+                    (healthy && loading).then_some(Event::Healthy)
+                }
+                () = look => {
+                    looks = looks.wrapping_add(1);
+                    self.look(loading, looks);
+                    None
+                }
+            };
+            if let Some(event) = event {
+                self.handle(event);
+            }
+        }
+    }
+
+    /// One event through the pure life, its effects done, the outcome published.
+    fn handle(&mut self, event: Event) {
+        let mut next = Some(event);
+        while let Some(event) = next.take() {
+            let before = self.life;
+            let (life, effects) = step(self.life, event, &self.policy.patience);
+            self.life = life;
+            for effect in effects {
+                match effect {
+                    Effect::Spawn => next = Some(self.spawn()),
+                    Effect::Deadline(after) => self.deadline = Some(Instant::now() + after),
+                    Effect::NoDeadline => self.deadline = None,
+                    Effect::Terminate => self.signal(Signal::TERM),
+                    Effect::Kill => self.signal(Signal::KILL),
+                }
+            }
+            if before.phase != life.phase {
+                self.entered(before.phase, event);
+            }
+        }
+    }
+
+    /// What changes with the phase, beyond the effects.
+    fn entered(&mut self, before: Phase, event: Event) {
+        let phase = self.life.phase;
+        tracing::debug!(engine.id = %self.launch.id, model = %self.launch.model, ?before, ?phase, "instance");
+        if phase == Phase::Ready && event == Event::Healthy {
+            self.became_ready();
+        }
+        if self.life.is_over() {
+            self.folders.records.remove(&self.launch.id);
+        }
+        if let Event::Deadline = event
+            && let Phase::Killing(crate::lifecycle::Afterwards::Failed(class)) = phase
+        {
+            let limit = self.policy.patience.load.as_secs();
+            self.fail(class, format!("the engine was not ready within {limit} s and was ended"));
+        }
+        let life = self.life;
+        let process = self.process.as_ref().map(|process| process.identity().pid);
+        self.status.send_modify(|status| {
+            status.state = life.state();
+            status.restarts = life.restarts;
+            status.over = life.is_over();
+            status.pid = process;
+            status.phase = match life.phase {
+                Phase::Loading(phase) => Some(phase),
+                _ => None,
+            };
+            status.progress = match life.phase {
+                Phase::Loading(phase) => status.progress.max(progress_floor(phase)),
+                Phase::Ready | Phase::Draining | Phase::Terminating => 1.0,
+                _ => 0.0,
+            };
+            if process.is_none() {
+                status.address = None;
+            }
+        });
+    }
+
+    fn became_ready(&mut self) {
+        self.read_log();
+        if let Some(log) = &mut self.log {
+            log.unfollow();
+        }
+        self.probe = None;
+        self.ready_at = Some(Instant::now());
+        let load_time = self.spawned_at.elapsed();
+        self.status.send_modify(|status| {
+            status.load_time = Some(load_time);
+            status.failure = None;
+        });
+        self.write_record();
+        let status = self.status.borrow();
+        tracing::info!(
+            engine.id = %self.launch.id, model = %self.launch.model, load_ms = load_time.as_millis(),
+            memory = %status.memory, context = status.context, "{} is ready", self.launch.model
+        );
+    }
+
+    /// Starts the process. Its event tells how that went.
+    fn spawn(&mut self) -> Event {
+        self.diagnosis = Diagnosis::default();
+        self.port_taken = false;
+        self.ready_at = None;
+        self.spawned_at = Instant::now();
+        self.status.send_modify(|status| {
+            status.memory = MemoryUse::default();
+            status.load_time = None;
+            status.adopted = false;
+        });
+        match self.try_spawn() {
+            Ok(process) => {
+                self.process = Some(process);
+                self.write_record();
+                Event::Spawned
+            }
+            Err(error) => {
+                let program = self.launch.program.display();
+                let message = format!("cannot start the engine {program}: {error}");
+                self.fail(FailureClass::BackendError, message);
+                Event::SpawnFailed(FailureClass::BackendError)
+            }
+        }
+    }
+
+    fn try_spawn(&mut self) -> io::Result<Process> {
+        let address = free_address()?;
+        self.status.send_modify(|status| status.address = Some(address));
+        // Written before the process exists: should we be killed right after its start, it is found by its environment.
+        self.write_record();
+        let mut command = tokio::process::Command::new(&self.launch.program);
+        command.args(llama_cpp::arguments(&self.launch.spec, address)).stdin(Stdio::null()).process_group(0);
+        command.env(INSTANCE_VARIABLE, self.launch.id.as_str());
+        for (name, _) in std::env::vars_os() {
+            let engines = |prefix: &&str| name.to_str().is_some_and(|name| name.starts_with(prefix));
+            if ENGINE_VARIABLE_PREFIXES.iter().any(|prefix| engines(prefix)) {
+                command.env_remove(&name);
+            }
+        }
+        self.log = None;
+        match self.open_log() {
+            Some((mut log, writer)) => {
+                log.follow();
+                command.stdout(writer.try_clone()?).stderr(writer);
+                self.log = Some(log);
+            }
+            None => {
+                command.stdout(Stdio::null()).stderr(Stdio::null());
+            }
+        }
+        let child = command.spawn()?;
+        let pid = child.id().ok_or(io::ErrorKind::NotFound)?;
+        let identity = Identity::of(pid).unwrap_or(Identity { pid, started: String::new() });
+        Ok(Process::Child { child, identity })
+    }
+
+    fn open_log(&self) -> Option<(LogFile, std::fs::File)> {
+        let name: String = self.launch.model.to_string().chars().map(|c| if file_safe(c) { c } else { '_' }).collect();
+        let path = self.folders.logs.join(format!("{name}.log"));
+        LogFile::open(&path, self.policy.log_size_max, &self.folders.watch)
+            .inspect_err(|error| {
+                tracing::warn!(log.path = %path.display(), %error, "the engine runs without a log");
+            })
+            .ok()
+    }
+
+    /// The process ended: what does its output say?
+    fn buried(&mut self, ended: Ended) -> Event {
+        self.process = None;
+        self.probe = None;
+        let (diagnosis, mut port_taken) = (&mut self.diagnosis, self.port_taken);
+        if let Some(log) = &mut self.log {
+            log.finish(|line| port_taken |= diagnosis.read(line) == Some(Observation::PortTaken));
+        }
+        self.log = None;
+        let ready_for = self.ready_at.map(|at| at.elapsed());
+        let class = if ready_for.is_some() && self.diagnosis.class().is_none() {
+            FailureClass::BackendError
+        } else {
+            self.diagnosis.class().unwrap_or(FailureClass::Unknown)
+        };
+        let how = match ended {
+            Ended { signal: Some(9), .. } => {
+                "was killed (signal 9), perhaps by the kernel for want of memory".to_owned()
+            }
+            Ended { signal: Some(signal), .. } => format!("crashed (signal {signal})"),
+            Ended { code: Some(code), .. } => format!("ended with exit code {code}"),
+            _ => "ended".to_owned(),
+        };
+        let wished = matches!(self.life.phase, Phase::Draining | Phase::Terminating | Phase::Killing(_));
+        if !wished {
+            let when = if ready_for.is_some() { "while serving" } else { "while loading" };
+            let cause = self.diagnosis.cause().map(|cause| format!(": {cause}")).unwrap_or_default();
+            self.fail(class, format!("the engine {how} {when}{cause}"));
+        }
+        Event::Exited(Exit { class, by_signal: ended.signal.is_some(), port_taken, ready_for })
+    }
+
+    /// Keeps why it failed, and says so once.
+    fn fail(&mut self, class: FailureClass, message: String) {
+        tracing::warn!(engine.id = %self.launch.id, model = %self.launch.model, %class, "{message}");
+        let failure = LoadFailure {
+            model: self.launch.model.clone(),
+            context_requested: self.launch.context_requested,
+            class,
+            message,
+            engine_log: self.diagnosis.excerpt(),
+        };
+        self.status.send_modify(|status| status.failure = Some(failure));
+    }
+
+    /// Reads what the engine wrote since the last time.
+    fn read_log(&mut self) {
+        let Some(mut log) = self.log.take() else { return };
+        let mut observations = Vec::new();
+        let read = log.read_lines(|line| observations.extend(self.diagnosis.read(line)));
+        if let Err(error) = read {
+            tracing::debug!(engine.id = %self.launch.id, %error, "cannot read the engine's log");
+        }
+        self.log = Some(log);
+        for observation in observations {
+            self.observed(observation);
+        }
+    }
+
+    fn observed(&mut self, observation: Observation) {
+        match observation {
+            Observation::Phase(phase) => self.handle(Event::Progressed(phase)),
+            Observation::Buffer(buffer) => self.status.send_modify(|status| buffer.add_to(&mut status.memory)),
+            Observation::ContextPerSlot(tokens) => self.status.send_modify(|status| status.context = tokens),
+            Observation::Listening => self.start_probe(),
+            Observation::PortTaken => self.port_taken = true,
+            Observation::Sign(_) => {}
+        }
+    }
+
+    fn start_probe(&mut self) {
+        let address = self.status.borrow().address;
+        if let (Phase::Loading(_), Some(address)) = (self.life.phase, address) {
+            self.probe = Some(Box::pin(probe::is_healthy(address)));
+        }
+    }
+
+    /// The look now and then: progress while loading, upkeep while serving.
+    fn look(&mut self, loading: bool, looks: u32) {
+        if !loading {
+            if let Some(log) = &mut self.log
+                && let Err(error) = log.rotate_if_large()
+            {
+                tracing::warn!(engine.id = %self.launch.id, %error, "could not rotate the engine's log");
+            }
+            return;
+        }
+        self.read_log();
+        if looks.is_multiple_of(PROBE_EVERY) && self.probe.is_none() {
+            self.start_probe();
+        }
+        let expected = self.launch.estimate.total().as_u64();
+        let resident = self.process.as_ref().and_then(|process| resident_bytes(process.identity().pid));
+        if let Some(resident) = resident
+            && expected > 0
+        {
+            #[expect(clippy::cast_precision_loss, reason = "a share between 0 and 1")]
+            let share = (resident as f64 / expected as f64).min(0.95);
+            if share > self.status.borrow().progress {
+                self.status.send_modify(|status| status.progress = share);
+            }
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Some(process) = &self.process {
+            process.signal(signal);
+        }
+    }
+
+    fn write_record(&self) {
+        let status = self.status.borrow();
+        let Some(address) = status.address else { return };
+        self.folders.records.write(&Record {
+            id: self.launch.id.clone(),
+            model: self.launch.model.clone(),
+            spec: self.launch.spec.clone(),
+            address,
+            estimate: self.launch.estimate.clone(),
+            process: self.process.as_ref().map(|process| process.identity().clone()),
+            memory: status.memory.clone(),
+            context: status.context,
+            load_time: status.load_time,
+        });
+    }
+}
+
+/// The least progress that reaching a phase means.
+const fn progress_floor(phase: LoadPhase) -> f64 {
+    match phase {
+        LoadPhase::Spawned => 0.0,
+        LoadPhase::Metadata => 0.02,
+        LoadPhase::Weights => 0.05,
+        LoadPhase::Context => 0.8,
+        LoadPhase::WarmUp => 0.9,
+    }
+}
+
+const fn file_safe(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')
+}
+
+/// An address on loopback that nobody listens on now. Somebody may take it before the engine does; then the engine says
+/// so and is started again on another.
+fn free_address() -> io::Result<SocketAddr> {
+    std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()
+}
+
+async fn ended(process: &mut Option<Process>) -> Ended {
+    match process {
+        Some(process) => process.ended().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn grown(log: Option<&LogFile>) {
+    match log {
+        Some(log) => log.grown().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn answered(probe: &mut Option<Pin<Box<dyn Future<Output = bool> + Send>>>) -> bool {
+    match probe {
+        Some(probe) => probe.as_mut().await,
+        None => std::future::pending().await,
+    }
+}

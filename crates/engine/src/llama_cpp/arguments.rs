@@ -1,0 +1,133 @@
+//! The command line of `llama-server`.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+
+use types::Mode;
+
+use crate::{Pooling, Spec};
+
+/// Arguments that snug itself sets, so that a configuration's extra arguments must not.
+pub const RESERVED_ARGUMENTS: &[&str] = &["-m", "--model", "--host", "--port", "-a", "--alias", "-lv", "--log-file"];
+
+/// The arguments that start `llama-server` as `spec` says, listening on `address`.
+///
+/// What llama-server would otherwise choose by itself is set explicitly: its automatic fit may shrink what was asked
+/// for, and its prompt cache takes 8 GiB of RAM unless told otherwise. Level 4 of its log is the least that tells
+/// buffer sizes; it does not contain prompts.
+pub fn arguments(spec: &Spec, address: SocketAddr) -> Vec<OsString> {
+    let mut line = Line::default();
+    line.pair("--model", &spec.model);
+    // A comma would separate two aliases.
+    line.pair("--alias", spec.alias.replace(',', "_"));
+    line.pair("--host", address.ip().to_string());
+    line.pair("--port", address.port().to_string());
+    line.pair("--ctx-size", spec.context.saturating_mul(u64::from(spec.slots)).to_string());
+    line.pair("--parallel", spec.slots.to_string());
+    line.pair("--gpu-layers", spec.gpu_layers.to_string());
+    line.pair("--cache-type-k", spec.cache_type_k.as_str());
+    line.pair("--cache-type-v", spec.cache_type_v.as_str());
+    line.pair("--cache-ram", "0");
+    line.pair("--fit", "off");
+    line.pair("--log-verbosity", "4");
+    line.flag("--offline");
+    line.flag("--no-webui");
+    line.flag("--metrics");
+    line.flag("--slots");
+    line.flag("--jinja");
+    if let Some(mmproj) = &spec.mmproj {
+        line.pair("--mmproj", mmproj);
+    }
+    if let Some(template) = &spec.chat_template_file {
+        line.pair("--chat-template-file", template);
+    }
+    match spec.mode {
+        Mode::Chat if !spec.embeddings => {}
+        // A chat model rarely names a pooling of its own, and without one the engine refuses OpenAI's route.
+        Mode::Chat => {
+            line.flag("--embeddings");
+            line.pair("--pooling", spec.pooling.unwrap_or(Pooling::Mean).as_str());
+        }
+        Mode::Embedding => {
+            line.flag("--embeddings");
+            if let Some(pooling) = spec.pooling {
+                line.pair("--pooling", pooling.as_str());
+            }
+        }
+        Mode::Rerank => {
+            line.flag("--embeddings");
+            line.pair("--pooling", Pooling::Rank.as_str());
+            line.flag("--reranking");
+        }
+    }
+    line.0.extend(spec.extra_args.iter().map(OsString::from));
+    line.0
+}
+
+#[derive(Default)]
+struct Line(Vec<OsString>);
+
+impl Line {
+    fn flag(&mut self, name: &str) {
+        self.0.push(name.into());
+    }
+
+    fn pair(&mut self, name: &str, value: impl AsRef<std::ffi::OsStr>) {
+        self.0.push(name.into());
+        self.0.push(value.as_ref().to_owned());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::CacheType;
+
+    fn spec() -> Spec {
+        Spec {
+            model: "/models/tiny.gguf".into(),
+            mmproj: None,
+            alias: "tiny".into(),
+            mode: Mode::Chat,
+            context: 2048,
+            slots: 2,
+            gpu_layers: 0,
+            cache_type_k: CacheType::F16,
+            cache_type_v: CacheType::Q8_0,
+            embeddings: true,
+            pooling: None,
+            chat_template_file: None,
+            extra_args: vec!["--threads".into(), "3".into()],
+        }
+    }
+
+    fn check(spec: &Spec, expected: &[&str]) {
+        let line = arguments(spec, "127.0.0.1:9001".parse().unwrap());
+        let line: Vec<_> = line.iter().map(|word| word.to_str().unwrap()).collect();
+        assert!(
+            line.windows(expected.len()).any(|window| window == expected),
+            "{expected:?} is not in a row in {line:?}"
+        );
+    }
+
+    #[test]
+    fn every_field_reaches_the_command_line() {
+        let chat = spec();
+        check(&chat, &["--host", "127.0.0.1", "--port", "9001"]);
+        check(&chat, &["--ctx-size", "4096", "--parallel", "2"]);
+        check(&chat, &["--cache-type-k", "f16", "--cache-type-v", "q8_0"]);
+        check(&chat, &["--embeddings", "--pooling", "mean"]);
+        check(&chat, &["--threads", "3"]);
+        let rerank = Spec { mode: Mode::Rerank, ..spec() };
+        check(&rerank, &["--embeddings", "--pooling", "rank", "--reranking"]);
+        let template = Spec { chat_template_file: Some("/t.jinja".into()), mmproj: Some("/p.gguf".into()), ..spec() };
+        check(&template, &["--mmproj", "/p.gguf", "--chat-template-file", "/t.jinja"]);
+    }
+
+    #[test]
+    fn a_chat_engine_without_embeddings_does_not_pay_for_them() {
+        let plain = Spec { embeddings: false, ..spec() };
+        let line = arguments(&plain, "127.0.0.1:9001".parse().unwrap());
+        assert!(!line.iter().any(|word| word == "--embeddings" || word == "--pooling"));
+    }
+}
