@@ -397,7 +397,7 @@ impl Instance {
         command.env(INSTANCE_VARIABLE, self.launch.id.as_str());
         for (name, _) in std::env::vars_os() {
             let engines = |prefix: &&str| name.to_str().is_some_and(|name| name.starts_with(prefix));
-            if ENGINE_VARIABLE_PREFIXES.iter().any(|prefix| engines(prefix)) {
+            if ENGINE_VARIABLE_PREFIXES.iter().any(engines) {
                 command.env_remove(&name);
             }
         }

@@ -25,4 +25,4 @@ mod spec;
 pub use instance::{Folders, Handle, Instance, Launch, Policy, Status};
 pub use log_file::LogWatch;
 pub use record::{Record, Records};
-pub use spec::{CacheType, Pooling, Spec};
+pub use spec::Spec;

@@ -4,9 +4,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use engine::lifecycle::Patience;
-use engine::{CacheType, Folders, Handle, Instance, Launch, LogWatch, Policy, Records, Spec, Status};
+use engine::{Folders, Handle, Instance, Launch, LogWatch, Policy, Records, Spec, Status};
 use tokio_util::task::TaskTracker;
-use types::{ByteCount, FailureClass, InstanceId, InstanceState, MemoryUse, Mode, ModelId, ModelKey, Variant};
+use types::{
+    ByteCount, CacheType, FailureClass, InstanceId, InstanceState, MemoryUse, Mode, ModelId, ModelKey, Variant,
+};
 
 /// Long enough for a debug machine under load; never waited for in full.
 const LONG: Duration = Duration::from_secs(60);

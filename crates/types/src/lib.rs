@@ -4,12 +4,14 @@
 //! that must not know each other both need its name; everything else lives with its owner.
 
 mod bytes;
+mod compute;
 mod device;
 mod failure;
 mod instance;
 mod model;
 
 pub use bytes::{ByteCount, ParseByteCountError};
+pub use compute::{CacheType, Pooling};
 pub use device::{DeviceMemory, DeviceName, MemoryUse};
 pub use failure::{Action, FailureClass, LoadFailure};
 pub use instance::{InstanceId, InstanceState, LoadPhase};

@@ -3,9 +3,9 @@
 use std::ffi::OsString;
 use std::net::SocketAddr;
 
-use types::Mode;
+use types::{Mode, Pooling};
 
-use crate::{Pooling, Spec};
+use crate::Spec;
 
 /// Arguments that snug itself sets, so that a configuration's extra arguments must not.
 pub const RESERVED_ARGUMENTS: &[&str] = &["-m", "--model", "--host", "--port", "-a", "--alias", "-lv", "--log-file"];
@@ -81,7 +81,7 @@ impl Line {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::CacheType;
+    use types::CacheType;
 
     fn spec() -> Spec {
         Spec {

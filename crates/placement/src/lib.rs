@@ -1,0 +1,325 @@
+//! Pure decisions over a snapshot of one machine: does it fit, who leaves for it, who is waited for.
+//!
+//! No clock, no I/O, no async: the snapshot says how long each instance has been idle. The one who executes a decision
+//! may find that the world has moved on (an idle instance became busy); it then asks again.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use types::{ByteCount, DeviceName, InstanceId, MemoryUse, ModelKey};
+
+/// One machine at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// What models may use of each device.
+    pub capacity: BTreeMap<DeviceName, ByteCount>,
+    /// Every instance that holds memory, or will.
+    pub residents: Vec<Resident>,
+    /// How many instances may be there at once; `None` where only memory limits.
+    pub instances_max: Option<usize>,
+}
+
+/// One instance in the snapshot.
+#[derive(Clone, Debug)]
+pub struct Resident {
+    /// Which.
+    pub id: InstanceId,
+    /// Its model.
+    pub model: ModelKey,
+    /// What it holds: as reported, or as estimated until then.
+    pub holds: MemoryUse,
+    /// What it is doing.
+    pub occupancy: Occupancy,
+}
+
+/// What an instance is doing, as far as leaving is concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Occupancy {
+    /// Nobody uses it.
+    Idle {
+        /// For how long.
+        since: Duration,
+    },
+    /// Requests are in flight.
+    Busy {
+        /// How many.
+        in_flight: u64,
+        /// Since its last request came or ended.
+        since: Duration,
+    },
+    /// It loads: someone waits for it.
+    Loading,
+    /// It is to stay whatever happens.
+    Pinned,
+    /// It is on its way out already.
+    Leaving,
+}
+
+impl Occupancy {
+    /// The word for it in messages.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Idle { .. } => "idle",
+            Self::Busy { .. } => "busy",
+            Self::Loading => "loading",
+            Self::Pinned => "pinned",
+            Self::Leaving => "leaving",
+        }
+    }
+}
+
+/// What to do about a wish to load a model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// Start it as soon as these have left; at once if there are none.
+    Start {
+        /// Idle instances that leave for it, least recently used first.
+        evict: Vec<InstanceId>,
+    },
+    /// It fits once others have ended what they do.
+    Wait {
+        /// Busy instances whose leaving would make room, least recently used first; empty if only those that are
+        /// loading or leaving are in the way.
+        drain: Vec<InstanceId>,
+        /// Everything that is in the way, in the order of the snapshot.
+        blockers: Vec<InstanceId>,
+    },
+    /// It would not fit on the empty machine.
+    Refuse {
+        /// Where it falls short.
+        short: Vec<Shortage>,
+    },
+}
+
+/// A device that is too small.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shortage {
+    /// Which.
+    pub device: DeviceName,
+    /// What is needed there.
+    pub needed: ByteCount,
+    /// What models may use of it.
+    pub capacity: ByteCount,
+}
+
+/// Decides about loading a model that needs `need`.
+pub fn admit(snapshot: &Snapshot, need: &MemoryUse) -> Decision {
+    let short = shortages(snapshot, need);
+    if !short.is_empty() {
+        return Decision::Refuse { short };
+    }
+
+    let mut staying: Vec<&Resident> = snapshot.residents.iter().collect();
+    if fits(snapshot, &staying, need) {
+        return Decision::Start { evict: vec![] };
+    }
+    let evict = make_room(snapshot, &mut staying, need, |occupancy| match occupancy {
+        Occupancy::Idle { since } => Some(since),
+        _ => None,
+    });
+    if fits(snapshot, &staying, need) {
+        return Decision::Start { evict: ids(&evict) };
+    }
+
+    // Not by the idle alone. Those that leave or load by themselves may be enough; else busy ones have to end first.
+    let blockers = ids(&staying);
+    staying.retain(|resident| resident.occupancy != Occupancy::Leaving);
+    let drain = if fits(snapshot, &staying, need) {
+        vec![]
+    } else {
+        make_room(snapshot, &mut staying, need, |occupancy| match occupancy {
+            Occupancy::Busy { since, .. } => Some(since),
+            _ => None,
+        })
+    };
+    Decision::Wait { drain: ids(&drain), blockers }
+}
+
+/// What is free on each device, counting everything that is there.
+pub fn free(snapshot: &Snapshot) -> BTreeMap<DeviceName, ByteCount> {
+    let held = |device: &DeviceName| snapshot.residents.iter().map(|resident| resident.holds.on(device)).sum();
+    snapshot.capacity.iter().map(|(device, capacity)| (device.clone(), capacity.saturating_sub(held(device)))).collect()
+}
+
+fn shortages(snapshot: &Snapshot, need: &MemoryUse) -> Vec<Shortage> {
+    let short = |(device, memory): (&DeviceName, &types::DeviceMemory)| {
+        let capacity = snapshot.capacity.get(device).copied().unwrap_or_default();
+        let needed = memory.total();
+        (needed > capacity).then(|| Shortage { device: device.clone(), needed, capacity })
+    };
+    need.0.iter().filter_map(short).collect()
+}
+
+/// Takes from `staying` those that `age` admits, oldest first, until `need` fits; then gives back those whose leaving
+/// turned out not to be needed. What was taken is returned in the order in which it should leave.
+fn make_room<'a>(
+    snapshot: &Snapshot,
+    staying: &mut Vec<&'a Resident>,
+    need: &MemoryUse,
+    age: impl Fn(Occupancy) -> Option<Duration>,
+) -> Vec<&'a Resident> {
+    let mut candidates: Vec<&Resident> =
+        staying.iter().copied().filter(|resident| age(resident.occupancy).is_some()).collect();
+    candidates.sort_by_key(|resident| std::cmp::Reverse(age(resident.occupancy)));
+    let mut taken: Vec<&Resident> = Vec::new();
+    for candidate in candidates {
+        if fits(snapshot, staying, need) {
+            break;
+        }
+        staying.retain(|resident| resident.id != candidate.id);
+        taken.push(candidate);
+    }
+    if !fits(snapshot, staying, need) {
+        return taken;
+    }
+    // The youngest first: they are the likeliest to be wanted again.
+    for candidate in taken.clone().into_iter().rev() {
+        staying.push(candidate);
+        if fits(snapshot, staying, need) {
+            taken.retain(|resident| resident.id != candidate.id);
+        } else {
+            staying.pop();
+        }
+    }
+    taken
+}
+
+fn fits(snapshot: &Snapshot, staying: &[&Resident], need: &MemoryUse) -> bool {
+    if snapshot.instances_max.is_some_and(|max| staying.len() >= max) {
+        return false;
+    }
+    need.0.iter().all(|(device, memory)| {
+        let held: ByteCount = staying.iter().map(|resident| resident.holds.on(device)).sum();
+        let capacity = snapshot.capacity.get(device).copied().unwrap_or_default();
+        held + memory.total() <= capacity
+    })
+}
+
+fn ids(residents: &[&Resident]) -> Vec<InstanceId> {
+    residents.iter().map(|resident| resident.id.clone()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use types::{DeviceMemory, ModelId, Variant};
+
+    fn memory(mib: u64) -> MemoryUse {
+        let memory = DeviceMemory { model: ByteCount::mib(mib), ..DeviceMemory::default() };
+        MemoryUse([(DeviceName::cpu(), memory)].into())
+    }
+
+    /// `a 400 idle 5` : instance `a` holds 400 MiB and has been idle for 5 s.
+    fn resident(line: &str) -> Resident {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let since = Duration::from_secs(words.get(3).map_or(0, |word| word.parse().unwrap()));
+        Resident {
+            id: InstanceId::new(words[0]),
+            model: ModelKey { id: ModelId::new(words[0]), variant: Variant::new("") },
+            holds: memory(words[1].parse().unwrap()),
+            occupancy: match words[2] {
+                "idle" => Occupancy::Idle { since },
+                "busy" => Occupancy::Busy { in_flight: 1, since },
+                "loading" => Occupancy::Loading,
+                "pinned" => Occupancy::Pinned,
+                "leaving" => Occupancy::Leaving,
+                other => panic!("{other}"),
+            },
+        }
+    }
+
+    fn snapshot(capacity_mib: u64, instances_max: Option<usize>, residents: &[&str]) -> Snapshot {
+        Snapshot {
+            capacity: [(DeviceName::cpu(), ByteCount::mib(capacity_mib))].into(),
+            residents: residents.iter().map(|line| resident(line)).collect(),
+            instances_max,
+        }
+    }
+
+    fn check(snapshot: &Snapshot, need_mib: u64, expected: &str) {
+        let names = |ids: &[InstanceId]| ids.iter().map(InstanceId::as_str).collect::<Vec<_>>().join(" ");
+        let found = match admit(snapshot, &memory(need_mib)) {
+            Decision::Start { evict } => format!("start, evict [{}]", names(&evict)),
+            Decision::Wait { drain, blockers } => format!("wait for [{}], drain [{}]", names(&blockers), names(&drain)),
+            Decision::Refuse { short } => format!("refuse, {} of {}", short[0].needed, short[0].capacity),
+        };
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn what_fits_starts_and_what_never_fits_is_refused() {
+        check(&snapshot(1000, None, &[]), 1000, "start, evict []");
+        check(&snapshot(1000, None, &[]), 1001, "refuse, 1001.0 MiB of 1000.0 MiB");
+        check(&snapshot(1000, None, &["a 400 busy"]), 600, "start, evict []");
+    }
+
+    #[test]
+    fn the_least_recently_used_leave_first_and_no_more_than_needed() {
+        let residents = ["a 300 idle 5", "b 300 idle 9", "c 300 idle 1"];
+        check(&snapshot(1000, None, &residents), 400, "start, evict [b]");
+        check(&snapshot(1000, None, &residents), 700, "start, evict [b a]");
+        // The oldest is small; once a bigger one has to go anyway it may stay.
+        check(&snapshot(1000, None, &["a 100 idle 9", "b 800 idle 5"]), 900, "start, evict [b]");
+    }
+
+    #[test]
+    fn busy_loading_and_pinned_ones_stay() {
+        check(&snapshot(1000, None, &["a 600 busy", "b 300 idle 1"]), 500, "wait for [a], drain [a]");
+        check(&snapshot(1000, None, &["a 600 loading"]), 500, "wait for [a], drain []");
+        check(&snapshot(1000, None, &["a 600 pinned"]), 500, "wait for [a], drain []");
+        check(&snapshot(1000, None, &["a 600 leaving", "b 300 busy"]), 500, "wait for [a b], drain []");
+    }
+
+    #[test]
+    fn a_limit_of_instances_counts_like_memory() {
+        check(&snapshot(1000, Some(1), &["a 10 idle 3"]), 10, "start, evict [a]");
+        check(&snapshot(1000, Some(1), &["a 10 busy"]), 10, "wait for [a], drain [a]");
+        check(&snapshot(1000, Some(2), &["a 10 busy", "b 10 idle 1"]), 10, "start, evict [b]");
+    }
+
+    fn any_resident() -> impl Strategy<Value = Resident> {
+        let occupancy = prop_oneof!["idle", "busy", "loading", "pinned", "leaving"];
+        (0..1000_u32, 1..500_u64, occupancy, 0..100_u64)
+            .prop_map(|(id, mib, occupancy, since)| resident(&format!("r{id} {mib} {occupancy} {since}")))
+    }
+
+    proptest! {
+        #[test]
+        fn only_idle_ones_are_evicted_and_then_it_fits(
+            mut residents in prop::collection::vec(any_resident(), 0..12),
+            capacity in 100..2000_u64,
+            need in 1..2000_u64,
+            instances_max in prop::option::of(1..6_usize),
+        ) {
+            residents.sort_by(|one, other| one.id.cmp(&other.id));
+            residents.dedup_by(|one, other| one.id == other.id);
+            let mut snapshot = snapshot(capacity, instances_max, &[]);
+            snapshot.residents = residents;
+            let find = |id: &InstanceId| snapshot.residents.iter().find(|resident| &resident.id == id).unwrap();
+            match admit(&snapshot, &memory(need)) {
+                Decision::Start { evict } => {
+                    for id in &evict {
+                        let idle = matches!(find(id).occupancy, Occupancy::Idle { .. });
+                        prop_assert!(idle, "evicted one that was not idle");
+                    }
+                    let staying: Vec<_> = snapshot.residents.iter().filter(|one| !evict.contains(&one.id)).collect();
+                    prop_assert!(fits(&snapshot, &staying, &memory(need)));
+                    for spared in &evict {
+                        let mut one_more = staying.clone();
+                        one_more.push(find(spared));
+                        prop_assert!(!fits(&snapshot, &one_more, &memory(need)), "one left for nothing");
+                    }
+                }
+                Decision::Wait { drain, blockers } => {
+                    prop_assert!(!blockers.is_empty());
+                    for id in &drain {
+                        let busy = matches!(find(id).occupancy, Occupancy::Busy { .. });
+                        prop_assert!(busy, "would drain one that is not busy");
+                    }
+                }
+                Decision::Refuse { .. } => prop_assert!(need > capacity),
+            }
+        }
+    }
+}
