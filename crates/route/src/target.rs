@@ -85,6 +85,11 @@ impl Target {
         self.leases.fetch_or(CLOSED, Ordering::AcqRel);
     }
 
+    /// Gives leases again after [`Self::close_to_new`], for when the one it was to make room for no longer waits.
+    pub fn reopen(&self) {
+        self.leases.fetch_and(!CLOSED, Ordering::AcqRel);
+    }
+
     /// Whether it gives no more leases.
     pub fn is_closed(&self) -> bool {
         self.leases.load(Ordering::Acquire) & CLOSED != 0
@@ -165,6 +170,8 @@ mod tests {
         assert_eq!(target.load().in_flight, 1);
         drop(lease);
         assert_eq!(target.load().in_flight, 0);
+        target.reopen();
+        assert!(target.lease(8).is_some());
     }
 
     #[test]

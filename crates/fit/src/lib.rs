@@ -1,0 +1,10 @@
+//! Pure estimator: how much memory one model takes on one machine, and how it should be started there.
+//!
+//! Values in, values out: no clock, no file, no environment. The same numbers serve the advice, the placement and the
+//! eviction. An engine's own report, once there is one, replaces the estimate; that is its keeper's (`node`'s) business.
+
+mod memory;
+mod plan;
+
+pub use memory::{Facts, LayerKv, Setting, memory};
+pub use plan::{Limit, Machine, Misfit, Plan, Wish, plan};

@@ -1,0 +1,309 @@
+//! From a wish to a start that fits: what was asked for is kept, what was left open is chosen.
+
+use std::collections::BTreeMap;
+
+use types::{ByteCount, CacheType, DeviceName, FailureClass, MemoryUse};
+
+use crate::{Facts, Setting, memory};
+
+/// Context of a slot where nobody asked for one: enough for a long chat, little enough for a small machine.
+const CONTEXT_DEFAULT: u64 = 8192;
+/// A chosen context is not made smaller than this.
+const CONTEXT_LEAST: u64 = 2048;
+/// Slots where nobody asked for a number.
+const SLOTS_DEFAULT: u32 = 4;
+
+/// What is asked for. `None` leaves the choice here.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wish {
+    /// Tokens of context for each slot.
+    pub context: Option<u64>,
+    /// The largest context the owner of the machine allows.
+    pub context_max: Option<u64>,
+    /// Requests served at once.
+    pub slots: Option<u32>,
+    /// Layers kept on accelerators.
+    pub gpu_layers: Option<u32>,
+    /// Type of the cached keys.
+    pub cache_type_k: CacheType,
+    /// Type of the cached values.
+    pub cache_type_v: CacheType,
+    /// Whether every token's output is wanted.
+    pub all_outputs: bool,
+    /// Whether a context beyond the trained one is meant so (it was given a way to stretch).
+    pub stretched: bool,
+}
+
+/// What models may use of a machine, with nothing loaded.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Machine {
+    /// Of each device; RAM is `CPU`.
+    pub capacity: BTreeMap<DeviceName, ByteCount>,
+}
+
+/// A start that fits the machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// How to start it.
+    pub setting: Setting,
+    /// What it will hold.
+    pub memory: MemoryUse,
+}
+
+/// What a machine falls short of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// Accelerator memory.
+    Vram,
+    /// System memory.
+    Ram,
+    /// The model's own context, or the owner's limit for it.
+    Context,
+}
+
+/// Why no start fits.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Misfit {
+    /// What it falls short of.
+    pub limit: Limit,
+    /// Its class in the words of the model-server contract.
+    pub class: FailureClass,
+    /// With the values: what is needed, what there is, what would work.
+    pub message: String,
+}
+
+/// The best start that fits the empty machine.
+///
+/// What the wish names is kept or refused, never changed. What it leaves open is made smaller until the rest fits: first
+/// the slots (4, 2, 1), then the context (by halves, down to 2,048 tokens).
+///
+/// # Errors
+/// A [`Misfit`] that says what is missing and what would fit instead.
+pub fn plan(facts: &Facts, wish: &Wish, machine: &Machine) -> Result<Plan, Misfit> {
+    let context_cap = wish.context_max.unwrap_or(u64::MAX);
+    if let Some(asked) = wish.context {
+        check_context(facts, wish, asked, context_cap)?;
+    }
+    let native = if facts.context_native == 0 { CONTEXT_DEFAULT } else { facts.context_native };
+    let first = wish.context.unwrap_or(native.min(CONTEXT_DEFAULT).min(context_cap)).max(1);
+    let contexts = match wish.context {
+        Some(asked) => vec![asked.max(1)],
+        None => halves(first, CONTEXT_LEAST.min(first)),
+    };
+    let slots = wish.slots.map_or_else(|| vec![SLOTS_DEFAULT, 2, 1], |slots| vec![slots.max(1)]);
+
+    for &context in &contexts {
+        for &slots in &slots {
+            if let Some(plan) = place(facts, wish, machine, context, slots) {
+                return Ok(plan);
+            }
+        }
+    }
+    Err(misfit(facts, wish, machine, *contexts.last().unwrap_or(&first), *slots.last().unwrap_or(&1)))
+}
+
+fn check_context(facts: &Facts, wish: &Wish, asked: u64, cap: u64) -> Result<(), Misfit> {
+    let too_large = |limit: u64, whose: &str| Misfit {
+        limit: Limit::Context,
+        class: FailureClass::ContextTooLarge,
+        message: format!("a context of {asked} tokens was asked for; {whose} {limit}"),
+    };
+    if asked > cap {
+        return Err(too_large(cap, "this server's limit (max_context) is"));
+    }
+    if facts.context_native > 0 && asked > facts.context_native && !wish.stretched {
+        return Err(too_large(facts.context_native, "the model was trained for at most"));
+    }
+    Ok(())
+}
+
+/// As many layers on accelerators as fit (or as were asked for), the rest in RAM.
+fn place(facts: &Facts, wish: &Wish, machine: &Machine, context: u64, slots: u32) -> Option<Plan> {
+    let setting = |offload| Setting {
+        context,
+        slots,
+        offload,
+        cache_type_k: wish.cache_type_k,
+        cache_type_v: wish.cache_type_v,
+        all_outputs: wish.all_outputs,
+    };
+    let layers = u32::try_from(facts.layers.len()).unwrap_or(u32::MAX);
+    let wanted = wish.gpu_layers.unwrap_or(layers).min(layers);
+    let least = if wish.gpu_layers.is_some() { wanted } else { 0 };
+    let accelerators: Vec<_> = machine.capacity.iter().filter(|(device, _)| !device.is_cpu()).collect();
+    if accelerators.is_empty() {
+        return fitting(facts, machine, setting(vec![]));
+    }
+    (least..=wanted).rev().find_map(|count| {
+        // llama.cpp splits layers in proportion to each card's memory.
+        let shares = split(count, &accelerators.iter().map(|(_, capacity)| capacity.as_u64()).collect::<Vec<_>>());
+        let offload =
+            accelerators.iter().zip(shares).map(|((device, _), layers)| ((*device).clone(), layers)).collect();
+        fitting(facts, machine, setting(offload))
+    })
+}
+
+fn fitting(facts: &Facts, machine: &Machine, setting: Setting) -> Option<Plan> {
+    let memory = memory(facts, &setting);
+    let fits = |device: &DeviceName| memory.on(device) <= machine.capacity.get(device).copied().unwrap_or_default();
+    memory.0.keys().all(fits).then(|| Plan { setting, memory: memory.clone() })
+}
+
+/// `count` shared out in proportion to `weights`, nothing lost.
+fn split(count: u32, weights: &[u64]) -> Vec<u32> {
+    let total: u128 = weights.iter().map(|&weight| u128::from(weight)).sum::<u128>().max(1);
+    let mut given = 0;
+    let mut before: u128 = 0;
+    weights
+        .iter()
+        .map(|&weight| {
+            before += u128::from(weight);
+            let up_to = u32::try_from(u128::from(count) * before / total).unwrap_or(count);
+            let share = up_to.saturating_sub(given);
+            given = up_to;
+            share
+        })
+        .collect()
+}
+
+fn halves(from: u64, least: u64) -> Vec<u64> {
+    let mut steps: Vec<u64> =
+        std::iter::successors(Some(from), |context| Some(context / 2)).take_while(|&context| context > least).collect();
+    steps.push(least);
+    steps
+}
+
+/// Says what is missing for the smallest start that the wish allows.
+fn misfit(facts: &Facts, wish: &Wish, machine: &Machine, context: u64, slots: u32) -> Misfit {
+    let accelerators = machine.capacity.keys().any(|device| !device.is_cpu());
+    let only_vram = accelerators && wish.gpu_layers.is_some_and(|layers| layers > 0);
+    let needed = memory(
+        facts,
+        &Setting {
+            context,
+            slots,
+            offload: vec![],
+            cache_type_k: wish.cache_type_k,
+            cache_type_v: wish.cache_type_v,
+            all_outputs: wish.all_outputs,
+        },
+    )
+    .total();
+    let capacity: ByteCount = if only_vram {
+        machine.capacity.iter().filter(|(device, _)| !device.is_cpu()).map(|(_, capacity)| *capacity).sum()
+    } else {
+        machine.capacity.values().copied().sum()
+    };
+    let (limit, what) = if only_vram { (Limit::Vram, "accelerator memory") } else { (Limit::Ram, "memory") };
+    let smaller = Wish { context: None, slots: None, ..wish.clone() };
+    let would_fit = wish.context.is_some().then(|| plan(facts, &smaller, machine).ok()).flatten();
+    match would_fit {
+        Some(plan) => Misfit {
+            limit,
+            class: FailureClass::ContextTooLarge,
+            message: format!(
+                "a context of {context} tokens for each of {slots} slots needs {needed} of {what}, models may use \
+                 {capacity}; {} slots of {} tokens would fit",
+                plan.setting.slots, plan.setting.context
+            ),
+        },
+        None => Misfit {
+            limit,
+            class: if only_vram { FailureClass::InsufficientVram } else { FailureClass::InsufficientRam },
+            message: format!("it needs at least {needed} of {what}, models may use {capacity}"),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory::tests::smollm2;
+    use proptest::prelude::*;
+
+    fn machine(devices: &[(&str, u64)]) -> Machine {
+        let capacity = devices.iter().map(|&(name, mib)| (DeviceName::new(name), ByteCount::mib(mib))).collect();
+        Machine { capacity }
+    }
+
+    fn check(wish: &Wish, devices: &[(&str, u64)], expected: &str) {
+        let found = match plan(&smollm2(), wish, &machine(devices)) {
+            Ok(Plan { setting, .. }) => {
+                let offload: u32 = setting.offload.iter().map(|(_, layers)| layers).sum();
+                format!("{} x {}, {offload} layers offloaded", setting.slots, setting.context)
+            }
+            Err(misfit) => format!("{}: {misfit}", misfit.class),
+        };
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn what_was_left_open_is_made_smaller_until_it_fits() {
+        let open = Wish::default();
+        check(&open, &[("CPU", 4096)], "4 x 8192, 0 layers offloaded");
+        check(&open, &[("CPU", 600)], "2 x 8192, 0 layers offloaded");
+        check(&open, &[("CPU", 300)], "1 x 4096, 0 layers offloaded");
+        check(
+            &open,
+            &[("CPU", 100)],
+            "insufficient_ram: it needs at least 216.2 MiB of memory, models may use 100.0 MiB",
+        );
+    }
+
+    #[test]
+    fn what_was_asked_for_is_kept_or_refused() {
+        let context = |context| Wish { context: Some(context), ..Wish::default() };
+        check(&context(4096), &[("CPU", 4096)], "4 x 4096, 0 layers offloaded");
+        check(
+            &context(100_000_000),
+            &[("CPU", 4096)],
+            "context_too_large: a context of 100000000 tokens was asked for; the model was trained for at most 8192",
+        );
+        check(
+            &Wish { context_max: Some(2048), ..context(4096) },
+            &[("CPU", 4096)],
+            "context_too_large: a context of 4096 tokens was asked for; this server's limit (max_context) is 2048",
+        );
+        check(
+            &Wish { slots: Some(4), ..context(8192) },
+            &[("CPU", 300)],
+            "context_too_large: a context of 8192 tokens for each of 4 slots needs 898.4 MiB of memory, models may use \
+             300.0 MiB; 1 slots of 4096 tokens would fit",
+        );
+    }
+
+    #[test]
+    fn layers_go_to_the_accelerator_as_far_as_they_fit() {
+        let open = Wish::default();
+        check(&open, &[("CPU", 4096), ("CUDA0", 24_000)], "4 x 8192, 30 layers offloaded");
+        check(&open, &[("CPU", 4096), ("CUDA0", 800)], "4 x 8192, 14 layers offloaded");
+        check(&open, &[("CPU", 4096), ("CUDA0", 10)], "4 x 8192, 0 layers offloaded");
+        let all = Wish { gpu_layers: Some(99), ..open };
+        check(
+            &all,
+            &[("CPU", 4096), ("CUDA0", 100)],
+            "insufficient_vram: it needs at least 216.2 MiB of accelerator memory, models may use 100.0 MiB",
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn a_plan_always_fits(ram in 0..3000_u64, vram in prop::option::of(0..3000_u64), context in prop::option::of(1..9000_u64)) {
+            let mut devices = vec![("CPU", ram)];
+            devices.extend(vram.map(|vram| ("CUDA0", vram)));
+            let machine = machine(&devices);
+            if let Ok(plan) = plan(&smollm2(), &Wish { context, ..Wish::default() }, &machine) {
+                for device in plan.memory.0.keys() {
+                    prop_assert!(plan.memory.on(device) <= machine.capacity[device]);
+                }
+                prop_assert!(context.is_none_or(|context| context == plan.setting.context));
+            }
+        }
+
+        #[test]
+        fn nothing_is_lost_in_a_split(count in 0..200_u32, weights in prop::collection::vec(1..u64::MAX, 1..8)) {
+            prop_assert_eq!(split(count, &weights).iter().sum::<u32>(), count);
+        }
+    }
+}
