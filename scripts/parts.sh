@@ -28,10 +28,10 @@ model_bytes=98362432
 model_sha256=b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
 model_path=$data/models/$model_file
 
-say() { printf 'setup: %s\n' "$*" >&2; }
+say() { printf 'snug: %s\n' "$*" >&2; }
 
 fail() {
-    printf 'setup: %s\n' "$*" >&2
+    printf 'snug: %s\n' "$*" >&2
     exit 1
 }
 
