@@ -1,5 +1,7 @@
 //! The chores of the project, in Rust: `cargo xtask check`, `cargo xtask bench gateway`.
 
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 
 mod bench;
@@ -21,9 +23,9 @@ enum Chore {
     Bench(bench::Bench),
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<ExitCode> {
     match Arguments::parse().chore {
         Chore::Check(arguments) => check::run(&arguments),
-        Chore::Bench(bench) => bench::run(&bench),
+        Chore::Bench(bench) => bench::run(&bench).map(|()| ExitCode::SUCCESS),
     }
 }
