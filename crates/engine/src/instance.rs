@@ -163,7 +163,15 @@ impl Instance {
 
     /// Takes over the engine that `record` tells of, if it still runs and serves; else ends what is left of it, forgets
     /// the record and returns `None`.
-    pub async fn adopt(record: Record, policy: Policy, folders: Folders, tracker: &TaskTracker) -> Option<Handle> {
+    ///
+    /// `program` is what it is started again with, should it crash.
+    pub async fn adopt(
+        record: Record,
+        program: PathBuf,
+        policy: Policy,
+        folders: Folders,
+        tracker: &TaskTracker,
+    ) -> Option<Handle> {
         let identity = match record.process.clone() {
             Some(identity) => identity.is_alive().then_some(identity),
             None => find_by_environment(INSTANCE_VARIABLE, record.id.as_str()),
@@ -187,7 +195,7 @@ impl Instance {
             id: record.id,
             model: record.model,
             context_requested: None,
-            program: PathBuf::new(),
+            program,
             spec: record.spec,
             estimate: record.estimate,
         };

@@ -138,7 +138,7 @@ async fn a_killed_engine_is_started_again() {
 async fn an_engine_left_behind_is_adopted_as_it_is() {
     let Some((program, model)) = parts() else { return };
     let stage = Stage::new();
-    let handle = stage.start(launch(program, model));
+    let handle = stage.start(launch(program.clone(), model));
     let before = wait_for(&handle, "ready", |status| status.state == InstanceState::Ready).await;
     drop(handle);
     stage.tracker.close();
@@ -146,7 +146,7 @@ async fn an_engine_left_behind_is_adopted_as_it_is() {
 
     let stage = Stage { tracker: TaskTracker::new(), ..stage };
     let record = stage.records().all().unwrap().pop().unwrap();
-    let adopted = Instance::adopt(record, policy(), stage.folders(), &stage.tracker).await.unwrap();
+    let adopted = Instance::adopt(record, program, policy(), stage.folders(), &stage.tracker).await.unwrap();
     let after = adopted.status().borrow().clone();
     assert!(after.adopted);
     assert_eq!((after.state, after.pid, after.address), (InstanceState::Ready, before.pid, before.address));

@@ -6,5 +6,5 @@
 mod memory;
 mod plan;
 
-pub use memory::{Facts, LayerKv, Setting, memory};
+pub use memory::{Facts, LayerKv, Setting, memory, with_overhead};
 pub use plan::{Limit, Machine, Misfit, Plan, Wish, plan};

@@ -105,6 +105,18 @@ pub fn memory(facts: &Facts, setting: &Setting) -> MemoryUse {
     memory
 }
 
+/// What an instance holds whose engine reported `buffers`: those, and what the engine takes beside them.
+pub fn with_overhead(buffers: &MemoryUse) -> MemoryUse {
+    let mut memory = buffers.clone();
+    for (device, held) in &mut memory.0 {
+        if !device.is_cpu() {
+            held.compute += ACCELERATOR_OVERHEAD;
+        }
+    }
+    memory.entry(DeviceName::cpu()).model += ENGINE_RAM;
+    memory
+}
+
 fn add_layer(held: &mut DeviceMemory, facts: &Facts, setting: &Setting, layer: usize) {
     held.model += facts.layers[layer];
     if let Some(kv) = facts.kv.get(layer) {

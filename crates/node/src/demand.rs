@@ -1,0 +1,93 @@
+//! Who wants what: callers that wait for a model, and the loads they wait for.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use route::{Lease, Target, Unavailable};
+use tokio::sync::oneshot;
+use types::{LoadFailure, MemoryUse, ModelKey};
+
+use crate::handle::Loaded;
+use crate::library::Model;
+
+/// Someone who waits for a model to be ready.
+#[derive(Debug)]
+pub(crate) enum Waiter {
+    /// A request that needs a place in the engine.
+    Request(oneshot::Sender<Result<Lease, Unavailable>>),
+    /// A person or program that wants it loaded.
+    Load(oneshot::Sender<Result<Loaded, Unavailable>>),
+}
+
+impl Waiter {
+    /// Whether it still waits.
+    pub(crate) fn is_there(&self) -> bool {
+        match self {
+            Self::Request(reply) => !reply.is_closed(),
+            Self::Load(reply) => !reply.is_closed(),
+        }
+    }
+
+    /// It is ready. `limit` is how many requests the target may hold.
+    pub(crate) fn serve(self, target: &Arc<Target>, loaded: &Loaded, limit: u64) {
+        match self {
+            Self::Request(reply) => {
+                let lease = target.lease(limit).ok_or_else(|| Unavailable::QueueFull {
+                    waiting: usize::try_from(target.load().in_flight).unwrap_or(usize::MAX),
+                    limit: usize::try_from(limit).unwrap_or(usize::MAX),
+                    retry_after: std::time::Duration::from_secs(1),
+                });
+                // A caller that left in this moment drops the lease, which is all there is to do.
+                let _left = reply.send(lease);
+            }
+            Self::Load(reply) => {
+                let _left = reply.send(Ok(loaded.clone()));
+            }
+        }
+    }
+
+    /// It will not be ready.
+    pub(crate) fn refuse(self, reason: Unavailable) {
+        match self {
+            Self::Request(reply) => {
+                let _left = reply.send(Err(reason));
+            }
+            Self::Load(reply) => {
+                let _left = reply.send(Err(reason));
+            }
+        }
+    }
+}
+
+/// A load that was decided and waits for room.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    /// Which model.
+    pub(crate) model: Arc<Model>,
+    /// How it will be started.
+    pub(crate) spec: engine::Spec,
+    /// What it needs.
+    pub(crate) need: MemoryUse,
+    /// The context asked for by an explicit load.
+    pub(crate) context_requested: Option<u64>,
+    /// Who waits for it.
+    pub(crate) waiters: Vec<Waiter>,
+    /// Since when.
+    pub(crate) since: Instant,
+    /// What is in its way, as last seen.
+    pub(crate) blockers: Vec<route::Blocker>,
+}
+
+impl Pending {
+    /// Its model's key.
+    pub(crate) fn key(&self) -> &ModelKey {
+        &self.model.key
+    }
+
+    /// Answers all waiters with the same failure.
+    pub(crate) fn fail(self, failure: &LoadFailure) {
+        for waiter in self.waiters {
+            waiter.refuse(Unavailable::LoadFailed(Box::new(failure.clone())));
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! One machine's instances, owned by one task.
+//!
+//! Owns: which models there are ([`Library`]), which of them run, who waits for which, and what each holds (the ledger).
+//! Must not know: the store, the fleet, HTTP. What is decided is decided by `fit` (how a model starts) and `placement` (who
+//! leaves for it); what happens to a process happens in `engine`.
+//!
+//! ```text
+//!  gateway ─ activate(name) ─┐                                        ┌─▶ route::Table   (names → ready targets)
+//!  server ── load, unload ───┼─▶ owner task ── plan ▸ admit ▸ start ──┤
+//!  library ─ found models ───┤    │      ▲                            └─▶ View           (what people are shown)
+//!  engine ── status ─────────┘    ▼      │
+//!                            engine::Instance (one task per process)
+//! ```
+//!
+//! **A load is a job.** The first caller makes it, the others join it; all get the same answer. Jobs wait in the order in
+//! which they came. Idle instances leave for them at once, least recently used first. A busy one is never ended for
+//! another: when a job has waited for [`Config::patience`], the busy instances in its way get no *new* requests, finish
+//! those they have, and leave; new requests for them queue behind the job. So two models under a limit of one take turns.
+
+mod demand;
+mod handle;
+mod library;
+mod measurements;
+mod models_folder;
+mod owner;
+mod view;
+
+pub use handle::{Handle, Loaded, NotUnloaded};
+pub use library::{Entry, Library, Model, Settings, Sources};
+pub use owner::{Config, Node, StartError};
+pub use view::{InstanceView, View, WaitingView};

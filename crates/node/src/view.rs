@@ -1,0 +1,91 @@
+//! What the node shows: an immutable picture, published whenever something changes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use engine::Status;
+use route::Target;
+use types::{ByteCount, DeviceName, InstanceId, MemoryUse, ModelKey};
+
+use crate::library::{Library, Model};
+
+/// The node at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct View {
+    /// The models found.
+    pub library: Arc<Library>,
+    /// What runs, in the order in which it was started.
+    pub instances: Vec<InstanceView>,
+    /// Loads that wait for room, in their order.
+    pub waiting: Vec<WaitingView>,
+    /// What models may use of each device.
+    pub capacity: BTreeMap<DeviceName, ByteCount>,
+    /// What is missing before models can be loaded, by name.
+    pub not_ready: Vec<&'static str>,
+}
+
+/// One instance.
+#[derive(Clone, Debug)]
+pub struct InstanceView {
+    /// Its id.
+    pub id: InstanceId,
+    /// Its model.
+    pub model: Arc<Model>,
+    /// What its owner says of it.
+    pub status: Status,
+    /// What it was estimated to hold.
+    pub estimate: MemoryUse,
+    /// Where requests go, once it is ready.
+    pub target: Option<Arc<Target>>,
+    /// Generation speed it last reported, tokens per second.
+    pub tokens_per_second: Option<f64>,
+    /// Whether it is on its way out.
+    pub leaving: bool,
+}
+
+/// One load that waits for room.
+#[derive(Clone, Debug)]
+pub struct WaitingView {
+    /// Its model.
+    pub model: ModelKey,
+    /// What it needs.
+    pub needs: MemoryUse,
+    /// How many callers wait for it.
+    pub callers: usize,
+    /// What is in its way.
+    pub blockers: Vec<route::Blocker>,
+}
+
+impl View {
+    /// What is free of each device, in words: `3.1 GiB on CPU`.
+    pub fn free_text(&self) -> String {
+        let held = |device: &DeviceName| -> ByteCount {
+            self.instances.iter().map(|instance| instance.holds().on(device)).sum()
+        };
+        let free = |(device, capacity): (&DeviceName, &ByteCount)| {
+            format!("{} on {device}", capacity.saturating_sub(held(device)))
+        };
+        self.capacity.iter().map(free).collect::<Vec<_>>().join(", ")
+    }
+
+    /// The instance of `model` that is not on its way out, if there is one.
+    pub fn instance_of(&self, model: &ModelKey) -> Option<&InstanceView> {
+        self.instances.iter().find(|instance| instance.model.key == *model && !instance.leaving)
+    }
+}
+
+impl InstanceView {
+    /// What it holds: as reported once it is ready, as estimated until then.
+    pub fn holds(&self) -> MemoryUse {
+        holds(&self.status, &self.estimate)
+    }
+}
+
+/// What an instance holds: its own report, with what the engine takes beside its buffers, once there is one.
+pub(crate) fn holds(status: &Status, estimate: &MemoryUse) -> MemoryUse {
+    if status.load_time.is_some() && !status.memory.0.is_empty() {
+        fit::with_overhead(&status.memory)
+    } else {
+        estimate.clone()
+    }
+}
