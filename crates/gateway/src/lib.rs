@@ -1,1 +1,36 @@
-//! The way of a request: route by model id, stream bytes through, meter. Knows no database and no node.
+//! The way of a request: route by model id, stream bytes through, meter.
+//!
+//! Owns `/v1/models`, `/v1/chat/completions`, `/v1/completions` and `/v1/embeddings`, the error object that all routes
+//! answer with, and the request metrics. Knows no database and no node: it reads the route table and asks an
+//! [`route::Activate`] for what is not ready.
+//!
+//! ```text
+//!   request ─▶ body (bounded) ─▶ model's name ─▶ table ─▶ lease on a target ─▶ engine ─▶ relay ─▶ answer
+//!                                                  └─ not ready: activate, wait ─┘
+//! ```
+//!
+//! What holds, whatever happens:
+//! - The engine gets the request's body byte for byte, the client the engine's answer byte for byte, frame for frame.
+//! - No task is spawned. The connection to the engine is driven by the task that serves the client, so that a client
+//!   who leaves takes the connection along and the engine stops.
+//! - A stream that breaks ends in an error event; any other answer that breaks is cut, never ended as if it were whole.
+
+mod body;
+mod error;
+mod forward;
+mod headers;
+mod meter;
+mod metrics;
+mod models;
+mod patience;
+mod pool;
+mod relay;
+mod request_id;
+mod router;
+mod routing;
+
+pub use error::ApiError;
+pub use meter::Completed;
+pub use metrics::Metrics;
+pub use request_id::{RequestId, X_REQUEST_ID};
+pub use router::{Limits, Parts, router};

@@ -1,0 +1,183 @@
+//! One request, from its body to the head of the engine's answer.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use api::ErrorType;
+use axum::extract::Request;
+use axum::response::{IntoResponse as _, Response};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::uri::PathAndQuery;
+use http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use route::{Lease, Target};
+
+use crate::metrics::{Endpoint, Outcome, Tally};
+use crate::patience::Patience;
+use crate::pool::{Connection, SendError};
+use crate::relay::Relay;
+use crate::router::Gateway;
+use crate::{ApiError, RequestId, X_REQUEST_ID, body, headers, models, routing};
+
+const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+
+/// How long to wait before asking an engine again that has too much to do or has just died.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Answers a request with what the engine of its model says.
+pub(crate) async fn forward(gateway: Arc<Gateway>, endpoint: Endpoint, request: Request) -> Response {
+    let id = RequestId::of(request.headers());
+    let mut tally = Tally::open(&gateway.metrics, endpoint);
+    let mut response = match gateway.ask(endpoint, &id, request, &mut tally).await {
+        Ok(answer) => answer.relay(gateway, tally),
+        Err(error) => {
+            tally.close(Outcome::from(error.status));
+            error.into_response()
+        }
+    };
+    response.headers_mut().insert(X_REQUEST_ID, id.into_header());
+    response
+}
+
+/// The head of an engine's answer, and what its body will come through.
+struct Answer {
+    response: http::Response<Incoming>,
+    connection: Connection,
+    lease: Lease,
+    patience: Patience,
+    /// What we took before the engine got the request.
+    before: Duration,
+    /// When the head had come.
+    begun: Instant,
+}
+
+impl Gateway {
+    async fn ask(
+        &self,
+        endpoint: Endpoint,
+        id: &RequestId,
+        request: Request,
+        tally: &mut Tally,
+    ) -> Result<Answer, ApiError> {
+        let (head, body) = request.into_parts();
+        let body = body::read(&head.headers, body, &self.limits).await?;
+        let read = Instant::now();
+        let (lease, waited) = self.lease(&routing::model_name(&body)?, tally).await?;
+
+        let uri = target_uri(endpoint, &head.uri);
+        let request = |host: &HeaderValue| {
+            let mut request = http::Request::new(Full::new(body.clone()));
+            *request.method_mut() = Method::POST;
+            *request.uri_mut() = uri.clone();
+            let mut headers = headers::towards_engine(&head.headers);
+            headers.insert(http::header::HOST, host.clone());
+            headers.insert(X_REQUEST_ID, id.clone().into_header());
+            *request.headers_mut() = headers;
+            request
+        };
+        let mut patience = Patience::new(self.limits.engine_idle_timeout);
+        let before = read.elapsed().saturating_sub(waited);
+        let address = lease.target().address();
+        let (response, connection) = self
+            .pool
+            .send(address, &mut patience, request)
+            .await
+            .map_err(|error| unanswered(&error, lease.target(), id))?;
+        Ok(Answer { response, connection, lease, patience, before, begun: Instant::now() })
+    }
+
+    /// A lease on a ready engine of the model with this name, and how long it was waited for.
+    async fn lease(&self, name: &str, tally: &mut Tally) -> Result<(Lease, Duration), ApiError> {
+        let target = {
+            let routes = self.table.current();
+            let route = routes.by_name.get(name).ok_or_else(|| models::unknown(self, name))?;
+            tally.set_model(&route.listing.id);
+            route.target.clone()
+        };
+        if let Some(target) = target {
+            let limit = self.limits.max_in_flight;
+            if let Some(lease) = target.lease(limit) {
+                return Ok((lease, Duration::ZERO));
+            }
+            if !target.is_closed() {
+                return Err(too_many(&target, limit));
+            }
+        }
+        let _waiting = tally.wait();
+        let begun = Instant::now();
+        let lease = self.activate.activate(name).await?;
+        Ok((lease, begun.elapsed()))
+    }
+}
+
+impl Answer {
+    /// The answer for the client, whose body comes as the engine sends it.
+    fn relay(self, gateway: Arc<Gateway>, tally: Tally) -> Response {
+        let (head, body) = self.response.into_parts();
+        let mut headers = headers::towards_client(&head.headers);
+        let is_event_stream = headers
+            .get(CONTENT_TYPE)
+            .is_some_and(|kind| kind.as_bytes().to_ascii_lowercase().starts_with(b"text/event-stream"));
+        if is_event_stream {
+            // Room for an error event after what the engine announced.
+            headers.remove(CONTENT_LENGTH);
+        }
+        let metrics = gateway.metrics.clone();
+        let relay =
+            Relay::new(gateway, body, self.connection, self.lease, tally, self.patience, head.status, is_event_stream);
+        let mut response = Response::new(axum::body::Body::new(relay));
+        *response.status_mut() = head.status;
+        let overhead = self.before + self.begun.elapsed();
+        metrics.overhead(overhead);
+        headers.append(SERVER_TIMING, timing(overhead));
+        *response.headers_mut() = headers;
+        response
+    }
+}
+
+/// The engine's path is ours without a slash at the end; the query goes along.
+fn target_uri(endpoint: Endpoint, uri: &Uri) -> Uri {
+    match uri.path_and_query() {
+        Some(path_and_query) if uri.path() == endpoint.path() => Uri::from(path_and_query.clone()),
+        _ => {
+            let query = uri.query().map(|query| format!("{}?{query}", endpoint.path()));
+            let path_and_query = query.and_then(|text| PathAndQuery::try_from(text).ok());
+            Uri::from(path_and_query.unwrap_or_else(|| PathAndQuery::from_static(endpoint.path())))
+        }
+    }
+}
+
+fn timing(overhead: Duration) -> HeaderValue {
+    let text = format!("snug;dur={:.3}", overhead.as_secs_f64() * 1000.0);
+    HeaderValue::try_from(text).expect("letters, digits and punctuation")
+}
+
+fn too_many(target: &Target, limit: u64) -> ApiError {
+    let message = format!("{} is answering {limit} requests already, which is its limit", target.model());
+    ApiError::new(StatusCode::TOO_MANY_REQUESTS, ErrorType::RateLimitError, "queue_full", message)
+        .with_details(serde_json::json!({ "in_flight": target.load().in_flight, "limit": limit }))
+        .with_retry_after(RETRY_AFTER)
+}
+
+fn unanswered(error: &SendError, target: &Target, id: &RequestId) -> ApiError {
+    let model = target.model();
+    tracing::warn!(
+        request.id = id.as_str(),
+        engine.id = %target.instance(),
+        %model,
+        error = error as &dyn std::error::Error,
+        "the engine did not answer"
+    );
+    match error {
+        SendError::Silent { waited, .. } => {
+            let message = format!("the engine of {model} said nothing for {} s", waited.as_secs_f64());
+            ApiError::new(StatusCode::GATEWAY_TIMEOUT, ErrorType::ServerError, "timeout", message)
+        }
+        SendError::Connect { .. } | SendError::Broken { .. } => {
+            let message =
+                format!("the engine of {model} went away before it answered; nothing was sent, it is safe to retry");
+            ApiError::unavailable("deployment_unreachable", message).with_retry_after(RETRY_AFTER)
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! The bodies it answers with, in the shapes of the real one, plus `echo`: the request's bytes as they came.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Body, Frame};
+use serde::Deserialize;
+use tokio::time::{Sleep, sleep};
+
+use crate::options::Options;
+use crate::record::Record;
+
+/// Which of the two shapes of generated text.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shape {
+    Chat,
+    Completion,
+}
+
+/// What it reads of a request.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Asked {
+    pub(crate) stream: bool,
+    stream_options: Option<StreamOptions>,
+    max_tokens: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct StreamOptions {
+    #[serde(default)]
+    include_usage: bool,
+}
+
+/// The number of tokens counted for every prompt.
+const PROMPT_TOKENS: u64 = 7;
+
+impl Asked {
+    pub(crate) fn tokens(&self, options: &Options) -> u64 {
+        self.max_tokens.map_or(options.tokens, |max| max.min(options.tokens))
+    }
+
+    fn include_usage(&self) -> bool {
+        self.stream_options.as_ref().is_some_and(|options| options.include_usage)
+    }
+}
+
+/// A whole answer.
+pub(crate) fn whole(shape: Shape, asked: &Asked, body: &[u8], options: &Options) -> String {
+    let tokens = asked.tokens(options);
+    let text = "tok ".repeat(usize::try_from(tokens).unwrap_or(usize::MAX));
+    let (choice, object) = match shape {
+        Shape::Chat => (
+            format!(r#"{{"finish_reason":"stop","index":0,"message":{{"role":"assistant","content":"{text}"}}}}"#),
+            "chat.completion",
+        ),
+        Shape::Completion => {
+            (format!(r#"{{"text":"{text}","index":0,"logprobs":null,"finish_reason":"stop"}}"#), "text_completion")
+        }
+    };
+    format!(
+        r#"{{"choices":[{choice}],"created":1700000000,"model":{},"system_fingerprint":"fake","object":"{object}",{},"id":"chatcmpl-fake",{},"echo":{}}}"#,
+        model(options),
+        usage(tokens),
+        timings(tokens),
+        quoted(&String::from_utf8_lossy(body)),
+    )
+}
+
+/// The vectors for one request.
+pub(crate) fn embeddings(body: &[u8], options: &Options) -> String {
+    format!(
+        r#"{{"model":{},"object":"list","usage":{{"prompt_tokens":{PROMPT_TOKENS},"total_tokens":{PROMPT_TOKENS}}},"data":[{{"embedding":[0.25,-0.5,0.75],"index":0,"object":"embedding"}}],"echo":{}}}"#,
+        model(options),
+        quoted(&String::from_utf8_lossy(body)),
+    )
+}
+
+/// The answer of `/props`.
+pub(crate) fn props(options: &Options) -> String {
+    format!(
+        r#"{{"default_generation_settings":{{"n_ctx":{}}},"total_slots":{},"model_alias":{},"model_path":{},"chat_template":"","build_info":"fake"}}"#,
+        options.context / options.slots.max(1),
+        options.slots,
+        model(options),
+        quoted(&options.model.to_string_lossy()),
+    )
+}
+
+/// An error as the real one words it.
+pub(crate) fn error(code: u16, message: &str, kind: &str) -> String {
+    format!(r#"{{"error":{{"code":{code},"message":{},"type":"{kind}"}}}}"#, quoted(message))
+}
+
+/// A stream of events: one chunk with the role, one per token, one that ends, and `[DONE]`.
+pub(crate) struct Stream {
+    options: Arc<Options>,
+    shape: Shape,
+    tokens: u64,
+    include_usage: bool,
+    echo: String,
+    next: u64,
+    pause: Option<Pin<Box<Sleep>>>,
+    record: Record,
+}
+
+impl Stream {
+    pub(crate) fn new(shape: Shape, asked: &Asked, body: &[u8], options: &Arc<Options>, record: Record) -> Self {
+        Self {
+            options: Arc::clone(options),
+            shape,
+            tokens: asked.tokens(options),
+            include_usage: asked.include_usage(),
+            echo: quoted(&String::from_utf8_lossy(body)),
+            next: 0,
+            pause: None,
+            record,
+        }
+    }
+
+    /// The event with this number, or `None` after the last.
+    fn event(&self, number: u64) -> Option<String> {
+        let tokens = self.tokens;
+        let (choice, tail) = match number {
+            0 => (self.choice("", "null"), format!(r#","echo":{}"#, self.echo)),
+            n if n <= tokens => (self.choice("tok ", "null"), String::new()),
+            n if n == tokens + 1 && self.include_usage => (self.choice("", r#""stop""#), String::new()),
+            n if n == tokens + 1 => (self.choice("", r#""stop""#), format!(",{}", timings(tokens))),
+            n if n == tokens + 2 && self.include_usage => {
+                (String::new(), format!(",{},{}", usage(tokens), timings(tokens)))
+            }
+            n if n == tokens + 2 || (n == tokens + 3 && self.include_usage) => {
+                return Some("data: [DONE]\n\n".to_owned());
+            }
+            _ => return None,
+        };
+        let object = if self.shape == Shape::Chat { "chat.completion.chunk" } else { "text_completion" };
+        Some(format!(
+            r#"data: {{"choices":[{choice}],"created":1700000000,"id":"chatcmpl-fake","model":{},"object":"{object}"{tail}}}{}"#,
+            model(&self.options),
+            "\n\n"
+        ))
+    }
+
+    fn choice(&self, text: &str, finish: &str) -> String {
+        match self.shape {
+            Shape::Chat => {
+                format!(r#"{{"finish_reason":{finish},"index":0,"delta":{{"content":"{text}"}}}}"#)
+            }
+            Shape::Completion => {
+                format!(r#"{{"text":"{text}","index":0,"logprobs":null,"finish_reason":{finish}}}"#)
+            }
+        }
+    }
+}
+
+impl Body for Stream {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let this = self.get_mut();
+        if this.options.stall_after == Some(this.next) {
+            return Poll::Pending;
+        }
+        let dies = this.options.die_mid_stream == Some(this.next);
+        if this.pause.is_none() && (dies || !this.options.token.is_zero() && this.next > 0) {
+            // What was sent before must be on the wire before the process is gone.
+            let pause = if dies { std::time::Duration::from_millis(20) } else { this.options.token };
+            this.pause = Some(Box::pin(sleep(pause)));
+        }
+        if let Some(pause) = &mut this.pause {
+            ready!(pause.as_mut().poll(cx));
+            this.pause = None;
+        }
+        if dies {
+            std::process::abort();
+        }
+        let event = this.event(this.next);
+        this.next += 1;
+        if event.is_none() {
+            this.record.finish();
+        }
+        Poll::Ready(event.map(|event| Ok(Frame::data(event.into()))))
+    }
+}
+
+fn usage(tokens: u64) -> String {
+    format!(
+        r#""usage":{{"completion_tokens":{tokens},"prompt_tokens":{PROMPT_TOKENS},"total_tokens":{}}}"#,
+        tokens + PROMPT_TOKENS
+    )
+}
+
+fn timings(tokens: u64) -> String {
+    format!(
+        r#""timings":{{"cache_n":0,"prompt_n":{PROMPT_TOKENS},"prompt_ms":1.0,"predicted_n":{tokens},"predicted_ms":2.0,"predicted_per_second":123.5}}"#
+    )
+}
+
+fn model(options: &Options) -> String {
+    quoted(&options.alias.clone().unwrap_or_else(|| options.model.to_string_lossy().into_owned()))
+}
+
+fn quoted(text: &str) -> String {
+    serde_json::to_string(text).expect("a string is always valid JSON")
+}

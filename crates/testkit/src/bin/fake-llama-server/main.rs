@@ -1,0 +1,214 @@
+//! A stand-in for llama-server: its command line, its log, its HTTP answers, and faults on demand.
+//!
+//! It holds no model. What it can be made to do is listed in `options.rs`.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Either, Full};
+use hyper::body::Incoming;
+use hyper::header::{CONTENT_TYPE, HeaderValue, SERVER};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+mod answer;
+mod log;
+mod options;
+mod record;
+
+use answer::{Asked, Shape, Stream};
+use options::Options;
+use record::Record;
+
+type Answer = Response<Either<Full<Bytes>, Stream>>;
+
+/// What all requests share.
+struct Engine {
+    options: Arc<Options>,
+    loaded: AtomicBool,
+    answered: AtomicU64,
+}
+
+fn main() -> anyhow::Result<()> {
+    // One thread: it is an upstream of measurements on small machines, and one core serves them faster than two.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(run(Options::read(std::env::args().skip(1))?))
+}
+
+async fn run(options: Options) -> anyhow::Result<()> {
+    log::line('I', "srv  llama_server: initializing ...");
+    if let Some((file, times)) = &options.crash_times {
+        let count = std::fs::read_to_string(file).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0_u64);
+        if count < *times {
+            std::fs::write(file, (count + 1).to_string())?;
+            log::failure("backend_error", &options);
+            std::process::exit(1);
+        }
+    }
+    let listener = TcpListener::bind((options.host.as_str(), options.port)).await?;
+    let address = listener.local_addr()?;
+    let ignore_term = options.ignore_term;
+    let engine =
+        Arc::new(Engine { options: Arc::new(options), loaded: AtomicBool::new(false), answered: AtomicU64::new(0) });
+    if engine.options.log_flood {
+        // Its own thread: a full pipe blocks the writer, and must not block the answers.
+        std::thread::spawn(|| {
+            loop {
+                log::line('I', "slot update_slots: id  0 | task 0 | a line of log that says nothing in particular");
+            }
+        });
+    }
+    let mut term = signal(SignalKind::terminate())?;
+    let load = load(&engine, address);
+    let serve = serve(&engine, &listener);
+    let end = async {
+        loop {
+            term.recv().await;
+            if !ignore_term {
+                break;
+            }
+        }
+    };
+    tokio::select! {
+        () = load => unreachable!("after the load it waits for ever"),
+        () = serve => unreachable!("it accepts for ever"),
+        () = end => {}
+    }
+    log::line('I', "srv    operator(): operator(): cleaning up before exit...");
+    Ok(())
+}
+
+/// Plays a load, then waits for ever.
+async fn load(engine: &Engine, address: std::net::SocketAddr) {
+    let options = &engine.options;
+    if let Some(class) = options.fail.as_deref().or_else(|| unreadable(options)) {
+        tokio::time::sleep(options.load).await;
+        log::failure(class, options);
+        std::process::exit(1);
+    }
+    for phase in log::PHASES {
+        log::phase(phase, options);
+        if !options.load.is_zero() {
+            tokio::time::sleep(options.load / 4).await;
+        }
+    }
+    if !options.hang_load {
+        engine.loaded.store(true, Ordering::Relaxed);
+        log::line('I', "srv  llama_server: model loaded");
+        log::line('I', &format!("srv  llama_server: listening on http://{address}"));
+    }
+    std::future::pending::<()>().await;
+}
+
+/// The failure class of a model file that the real one would refuse at once.
+fn unreadable(options: &Options) -> Option<&'static str> {
+    use std::io::Read as _;
+    let mut magic = [0; 4];
+    match std::fs::File::open(&options.model) {
+        Err(_) => Some("file_not_found"),
+        Ok(mut file) => match file.read_exact(&mut magic) {
+            Ok(()) if &magic == b"GGUF" => None,
+            _ => Some("wrong_magic"),
+        },
+    }
+}
+
+async fn serve(engine: &Arc<Engine>, listener: &TcpListener) {
+    loop {
+        let Ok((stream, _)) = listener.accept().await else {
+            // Out of file descriptors, most likely: others are given back soon.
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            continue;
+        };
+        let _ = stream.set_nodelay(true);
+        let engine = Arc::clone(engine);
+        let service = service_fn(move |request| answer(Arc::clone(&engine), request));
+        let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+        // A connection that breaks is its client's affair.
+        tokio::spawn(async { drop(connection.await) });
+    }
+}
+
+async fn answer(engine: Arc<Engine>, request: Request<Incoming>) -> Result<Answer, Infallible> {
+    let path = request.uri().path();
+    if !engine.loaded.load(Ordering::Relaxed) {
+        return Ok(json(503, answer::error(503, "Loading model", "unavailable_error")));
+    }
+    let options = &engine.options;
+    let shape = match (request.method(), path) {
+        (&Method::GET, "/health" | "/v1/health") => return Ok(json(200, r#"{"status":"ok"}"#.to_owned())),
+        (&Method::GET, "/props") => return Ok(json(200, answer::props(options))),
+        (&Method::POST, "/v1/chat/completions") => Some(Shape::Chat),
+        (&Method::POST, "/v1/completions") => Some(Shape::Completion),
+        (&Method::POST, "/v1/embeddings") => None,
+        _ => return Ok(json(404, answer::error(404, "File Not Found", "not_found_error"))),
+    };
+    let mut record = Record::new(path, options);
+    let Ok(body) = request.into_body().collect().await.map(http_body_util::Collected::to_bytes) else {
+        return Ok(json(400, answer::error(400, "the request's body broke off", "invalid_request_error")));
+    };
+    if options.embedding != shape.is_none() {
+        let message = if options.embedding {
+            "This server does not support completions. Start it without `--embeddings`"
+        } else {
+            "This server does not support embeddings. Start it with `--embeddings`"
+        };
+        record.finish();
+        return Ok(json(501, answer::error(501, message, "not_supported_error")));
+    }
+    let asked: Asked = match serde_json::from_slice(&body) {
+        Ok(asked) => asked,
+        Err(error) => {
+            record.finish();
+            return Ok(json(400, answer::error(400, &error.to_string(), "invalid_request_error")));
+        }
+    };
+    engine.count_answer();
+    Ok(match shape {
+        None => {
+            record.finish();
+            json(200, answer::embeddings(&body, options))
+        }
+        Some(shape) if asked.stream => {
+            let stream = Stream::new(shape, &asked, &body, options, record);
+            let mut response = Response::new(Either::Right(stream));
+            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+            response
+        }
+        Some(shape) => {
+            if !options.token.is_zero() {
+                let tokens = u32::try_from(asked.tokens(options)).unwrap_or(u32::MAX);
+                tokio::time::sleep(options.token * tokens).await;
+            }
+            record.finish();
+            json(200, answer::whole(shape, &asked, &body, options))
+        }
+    })
+}
+
+impl Engine {
+    /// Counts one answer and, if it was to be the last, ends the process once that one is on the wire.
+    fn count_answer(&self) {
+        let answered = self.answered.fetch_add(1, Ordering::Relaxed) + 1;
+        if self.options.exit_after_requests == Some(answered) {
+            tokio::spawn(async {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                std::process::exit(1);
+            });
+        }
+    }
+}
+
+fn json(status: u16, body: String) -> Answer {
+    let mut response = Response::new(Either::Left(Full::new(Bytes::from(body))));
+    *response.status_mut() = StatusCode::from_u16(status).expect("a status written in this file");
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
+    response.headers_mut().insert(SERVER, HeaderValue::from_static("llama.cpp"));
+    response
+}
