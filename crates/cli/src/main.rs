@@ -1,3 +1,78 @@
-//! The binary: arguments to settings to command.
+//! The binary `snug`: arguments as typed → resolved settings → one command function.
+//!
+//! Owns the command line, the terminal and the exit codes. Everything else is asked of the server through [`client`],
+//! like any program would; only `serve` holds a server.
+//!
+//! Exit codes are listed in [`exit::Exit`]. Data goes to stdout, everything else to stderr.
 
-fn main() {}
+mod args;
+mod commands;
+mod exit;
+mod failure;
+mod printer;
+mod progress;
+mod settings;
+mod table;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Args, Command};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::printer::Printer;
+use crate::settings::Settings;
+
+fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => return not_a_command(&error),
+    };
+    let printer = Printer::new(args.global.json);
+    let outcome = Settings::resolve(&args.global).and_then(|settings| run(args.command, &settings, &printer));
+    match outcome {
+        Ok(()) => Exit::Ok.into(),
+        Err(failure) => {
+            printer.failure(&failure);
+            failure.exit().into()
+        }
+    }
+}
+
+fn run(command: Command, settings: &Settings, printer: &Printer) -> Result<(), Failure> {
+    match command {
+        Command::Serve(args) => commands::serve::run(*args, settings),
+        Command::Config => commands::config::run(printer),
+        Command::Completions { shell } => commands::completions::run(shell, printer),
+        Command::Version => commands::version::run(printer),
+        Command::Run(args) => commands::run::run(args, settings, printer),
+        Command::Ps => wait(commands::ps::run(&settings.client()?, printer)),
+        Command::Models => wait(commands::models::run(&settings.client()?, printer)),
+        Command::Load { model, context } => wait(commands::load::run(&settings.client()?, printer, &model, context)),
+        Command::Unload { model } => wait(commands::unload::run(&settings.client()?, printer, &model)),
+    }
+}
+
+/// Runs a client's command: one connection needs no threads.
+fn wait(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(command)
+}
+
+/// Help and version are answers; anything else that clap stops at is a mistake in the arguments.
+fn not_a_command(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        // A reader that went away has seen enough of the help.
+        let _ = error.print();
+        return Exit::Ok.into();
+    }
+    if std::env::args_os().any(|arg| arg == "--json") {
+        let message = error.to_string();
+        let message = message.strip_prefix("error: ").unwrap_or(&message).trim().to_owned();
+        Printer::new(true).failure(&Failure::usage(message));
+    } else {
+        let _ = error.print();
+    }
+    Exit::Usage.into()
+}

@@ -1,1 +1,63 @@
-//! File, environment and flags become one checked configuration. Starts nothing.
+//! File, environment and flags become one checked configuration.
+//!
+//! Owns the keys, their defaults, their documentation and their rules. Starts nothing, and reads nothing but the
+//! configuration file: the environment, the flags and the current folder are handed in with [`Sources`].
+//!
+//! ```text
+//! defaults < snug.toml < SNUG_* < flags  ──▶ draft (values and where each came from) ──▶ rules ──▶ Config
+//!                                                └────────── every problem, each with its place ──▶ Problems
+//! ```
+
+mod document;
+mod draft;
+mod example;
+mod folders;
+mod problem;
+mod rules;
+mod section;
+mod sections;
+mod setting;
+mod sources;
+mod words;
+
+pub use example::example;
+pub use folders::Folders;
+pub use problem::{Place, Problem, Problems};
+pub use sections::{Engine, Gateway, Logging, Model, Node, Server};
+pub use sources::{Flags, Sources, variables};
+pub use words::{CacheType, IdleUnload, LogFormat, Pooling};
+
+/// Everything `snug serve` can be told, checked and complete.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Where snug listens and whom it trusts.
+    pub server: Server,
+    /// Where things are kept, as absolute paths.
+    pub folders: Folders,
+    /// What the models of this machine may use together.
+    pub node: Node,
+    /// How engines are started and stopped.
+    pub engine: Engine,
+    /// The bounds of the request path.
+    pub gateway: Gateway,
+    /// What is logged, and how.
+    pub logging: Logging,
+    /// Models configured by hand, besides those found in the folders.
+    pub models: Vec<Model>,
+}
+
+impl Config {
+    /// Reads all sources, later ones winning (defaults < file < environment < flags), and checks the result.
+    ///
+    /// # Errors
+    /// Every problem found, each with its place: unreadable file, bad syntax, unknown keys, values of the wrong kind or
+    /// out of bounds, and settings that contradict each other.
+    pub fn load(sources: &Sources) -> Result<Self, Problems> {
+        let mut draft = draft::Draft::read(sources);
+        rules::check(&mut draft);
+        draft.finish(sources)
+    }
+}
+
+#[cfg(test)]
+mod tests;

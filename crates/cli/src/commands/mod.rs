@@ -1,0 +1,11 @@
+//! One file per command: settings in, output through the printer.
+
+pub(crate) mod completions;
+pub(crate) mod config;
+pub(crate) mod load;
+pub(crate) mod models;
+pub(crate) mod ps;
+pub(crate) mod run;
+pub(crate) mod serve;
+pub(crate) mod unload;
+pub(crate) mod version;

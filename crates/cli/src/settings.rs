@@ -1,0 +1,40 @@
+//! What the arguments and the environment come to.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use client::{Client, Token};
+
+use crate::args::Global;
+use crate::failure::Failure;
+
+const DEFAULT_URL: &str = "http://127.0.0.1:8787";
+
+/// Settings that all commands share.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    url: String,
+    token: Option<Token>,
+    /// The environment, for `serve` and for the folder of the history.
+    pub(crate) environment: BTreeMap<String, String>,
+    /// Where snug was started.
+    pub(crate) current_dir: PathBuf,
+}
+
+impl Settings {
+    /// Flags win over the environment; an empty variable is not set.
+    pub(crate) fn resolve(global: &Global) -> Result<Self, Failure> {
+        let environment: BTreeMap<String, String> = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect();
+        let variable = |name: &str| environment.get(name).filter(|value| !value.is_empty()).cloned();
+        let url = global.url.clone().or_else(|| variable("SNUG_URL")).unwrap_or_else(|| DEFAULT_URL.to_owned());
+        let token = global.token.clone().or_else(|| variable("SNUG_TOKEN").map(Token::new));
+        Ok(Self { url, token, environment, current_dir: std::env::current_dir()? })
+    }
+
+    /// A client of the server that was named.
+    pub(crate) fn client(&self) -> Result<Client, Failure> {
+        Ok(Client::new(&self.url, self.token.as_ref())?)
+    }
+}

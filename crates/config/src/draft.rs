@@ -1,0 +1,247 @@
+//! The configuration while it is put together: the values so far, where each came from, and what was wrong.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use crate::Config;
+use crate::document::{self, Entry, Value};
+use crate::folders::Folders;
+use crate::problem::{Place, Problem, Problems};
+use crate::section::Section;
+use crate::sections::{Engine, FolderKeys, Gateway, Logging, Model, Node, Server};
+use crate::setting::Context;
+use crate::sources::{DOORS, FILE_VARIABLE, Sources};
+
+/// A configuration file is written by hand; anything larger is some other file.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// The tables of the file besides `[[models]]`.
+const TABLES: [&str; 3] = ["engine", "gateway", "logging"];
+
+/// Values so far.
+#[derive(Default)]
+pub(crate) struct Draft {
+    pub(crate) server: Server,
+    pub(crate) folders: FolderKeys,
+    pub(crate) node: Node,
+    pub(crate) engine: Engine,
+    pub(crate) gateway: Gateway,
+    pub(crate) logging: Logging,
+    pub(crate) models: Vec<Model>,
+    /// Key to the place of the value that won.
+    places: BTreeMap<String, Place>,
+    problems: Problems,
+}
+
+impl Draft {
+    /// Reads every source in turn.
+    pub(crate) fn read(sources: &Sources) -> Self {
+        let mut draft = Self::default();
+        let home = sources.home();
+        let context = Context { base: &sources.current_dir, home: home.as_deref() };
+        if let Some((file, place)) = file(sources) {
+            draft.read_file(&file, place, &context);
+        }
+        for door in DOORS {
+            if let Some(text) = sources.variable(door.variable) {
+                draft.set(door.key, &Value::Word(text.to_owned()), Place::Variable(door.variable), &context);
+            }
+        }
+        for door in DOORS {
+            let Some((flag, text)) = door.flag else { continue };
+            if let Some(text) = text(&sources.flags) {
+                draft.set(door.key, &Value::Word(text), Place::Flag(flag), &context);
+            }
+        }
+        for path in &sources.flags.models {
+            let index = draft.new_model(&Place::Flag("--model"));
+            let key = format!("models[{index}].path");
+            draft.set(&key, &Value::Word(path.clone()), Place::Flag("--model"), &context);
+        }
+        draft
+    }
+
+    /// Reports a problem with a key, at the place its value came from.
+    pub(crate) fn report(&mut self, key: &str, message: impl Into<String>) {
+        let place = self.place(key);
+        self.problems.0.push(Problem { place, key: key.to_owned(), message: message.into() });
+    }
+
+    /// Whether somebody wrote this key, be it wrongly.
+    pub(crate) fn is_written(&self, key: &str) -> bool {
+        self.places.contains_key(key)
+    }
+
+    /// The whole, if nothing was wrong.
+    pub(crate) fn finish(mut self, sources: &Sources) -> Result<Config, Problems> {
+        let folders = Folders::resolve(&self.folders, sources).map_err(|problem| self.problems.0.push(problem)).ok();
+        match folders {
+            Some(folders) if self.problems.0.is_empty() => Ok(Config {
+                server: self.server,
+                folders,
+                node: self.node,
+                engine: self.engine,
+                gateway: self.gateway,
+                logging: self.logging,
+                models: self.models,
+            }),
+            _ => {
+                // Values are read before rules are checked; people read a file from its top.
+                self.problems.0.sort_by_key(|problem| match problem.place {
+                    Place::File { line, .. } => (0, line),
+                    Place::Variable(_) => (1, None),
+                    Place::Flag(_) => (2, None),
+                    Place::Default => (3, None),
+                });
+                Err(self.problems)
+            }
+        }
+    }
+
+    /// The place of a key, else of the table it belongs to.
+    fn place(&self, key: &str) -> Place {
+        let table = key.split_once("].").map(|(table, _)| format!("{table}]"));
+        let found = self.places.get(key).or_else(|| self.places.get(&table?));
+        found.cloned().unwrap_or(Place::Default)
+    }
+
+    fn read_file(&mut self, file: &Path, place: Place, context: &Context<'_>) {
+        let text = match read_bounded(file) {
+            Ok(text) => text,
+            Err(message) => {
+                // Named on the command line or by a variable: that is where the mistake is.
+                self.problems.0.push(Problem { place, key: String::new(), message });
+                return;
+            }
+        };
+        let at = |line| Place::File { file: file.to_owned(), line };
+        // What a file says is relative to where it lies, wherever snug is started.
+        let folder = context.base.join(file.parent().unwrap_or_else(|| Path::new("")));
+        let context = Context { base: &folder, home: context.home };
+        match document::parse(file, &text) {
+            Ok(entries) => self.read_root(&entries, &|line| at(Some(line)), &context),
+            Err(errors) => self.problems.0.extend(errors.into_iter().map(|error| Problem {
+                place: at(error.line),
+                key: String::new(),
+                message: error.message,
+            })),
+        }
+    }
+
+    fn read_root(&mut self, entries: &[Entry], at: &dyn Fn(usize) -> Place, context: &Context<'_>) {
+        for entry in entries {
+            let place = at(entry.line);
+            match (&entry.value, entry.key.as_str()) {
+                (Value::List(items), "models") => self.read_models(items, &place, at, context),
+                (_, "models") => {
+                    self.places.insert(entry.key.clone(), place);
+                    self.report("models", "must be a list of tables: begin each model with [[models]]");
+                }
+                (Value::Table(inner), table) if TABLES.contains(&table) => {
+                    for entry in inner {
+                        self.set(&format!("{table}.{}", entry.key), &entry.value, at(entry.line), context);
+                    }
+                }
+                (_, table) if TABLES.contains(&table) => {
+                    self.places.insert(entry.key.clone(), place);
+                    self.report(table, format!("must be a table: begin it with [{table}]"));
+                }
+                (value, key) => self.set(key, value, place, context),
+            }
+        }
+    }
+
+    fn read_models(&mut self, items: &[Value], place: &Place, at: &dyn Fn(usize) -> Place, context: &Context<'_>) {
+        for item in items {
+            let Value::Table(entries) = item else {
+                let index = self.new_model(place);
+                self.report(&format!("models[{index}]"), "must be a table: begin each model with [[models]]");
+                continue;
+            };
+            let index = self.new_model(&entries.first().map_or_else(|| place.clone(), |entry| at(entry.line)));
+            for entry in entries {
+                self.set(&format!("models[{index}].{}", entry.key), &entry.value, at(entry.line), context);
+            }
+        }
+    }
+
+    fn new_model(&mut self, place: &Place) -> usize {
+        let index = self.models.len();
+        self.models.push(Model::default());
+        self.places.insert(format!("models[{index}]"), place.clone());
+        index
+    }
+
+    /// Sets one key from one source.
+    fn set(&mut self, path: &str, value: &Value, place: Place, context: &Context<'_>) {
+        let outcome = match path.split_once('.') {
+            None => self
+                .server
+                .set(path, value, context)
+                .or_else(|| self.folders.set(path, value, context))
+                .or_else(|| self.node.set(path, value, context)),
+            Some(("engine", key)) => self.engine.set(key, value, context),
+            Some(("gateway", key)) => self.gateway.set(key, value, context),
+            Some(("logging", key)) => self.logging.set(key, value, context),
+            // Only entries of [[models]] remain, and the one that is being read is the last.
+            Some((_, key)) => self.models.last_mut().and_then(|model| model.set(key, value, context)),
+        };
+        self.places.insert(path.to_owned(), place);
+        match outcome {
+            Some(Ok(())) => {}
+            Some(Err(message)) => self.report(path, message),
+            None => self.report(path, unknown(path)),
+        }
+    }
+}
+
+/// The file to read, and where it was named.
+fn file(sources: &Sources) -> Option<(PathBuf, Place)> {
+    if let Some(file) = &sources.file {
+        return Some((file.clone(), Place::Flag("--config")));
+    }
+    if let Some(file) = sources.variable(FILE_VARIABLE) {
+        return Some((PathBuf::from(file), Place::Variable(FILE_VARIABLE)));
+    }
+    let usual = sources.xdg("XDG_CONFIG_HOME", ".config")?.join("snug/snug.toml");
+    let place = Place::File { file: usual.clone(), line: None };
+    usual.exists().then_some((usual, place))
+}
+
+fn read_bounded(file: &Path) -> Result<String, String> {
+    let fail = |error: std::io::Error| format!("cannot read {}: {error}", file.display());
+    let mut text = String::new();
+    let opened = std::fs::File::open(file).map_err(fail)?;
+    opened.take(FILE_BYTES_MAX + 1).read_to_string(&mut text).map_err(fail)?;
+    if text.len() as u64 > FILE_BYTES_MAX {
+        return Err(format!("{} is larger than 1 MiB, which no configuration file is", file.display()));
+    }
+    Ok(text)
+}
+
+/// What to say of a key that does not exist: the one that was meant, if one is close.
+fn unknown(path: &str) -> String {
+    let (table, key) = path.split_once('.').map_or(("", path), |(table, key)| (table, key));
+    let root = || Server::KEYS.iter().chain(FolderKeys::KEYS).chain(Node::KEYS).chain(&TABLES).chain(&["models"]);
+    let tables = [("engine", Engine::KEYS), ("gateway", Gateway::KEYS), ("logging", Logging::KEYS)];
+    let here: Vec<&str> = match table {
+        "" => root().copied().collect(),
+        table if table.starts_with("models[") => Model::KEYS.to_vec(),
+        table => tables.iter().filter(|(name, _)| *name == table).flat_map(|(_, keys)| *keys).copied().collect(),
+    };
+    // The right name in the wrong place is the likelier slip than a misspelt one.
+    if let Some((name, _)) = tables.iter().find(|(_, keys)| keys.contains(&key)) {
+        return format!("unknown key; did you mean `{key}` in [{name}]?");
+    }
+    if !table.is_empty() && root().any(|name| *name == key) {
+        return format!("unknown key; did you mean `{key}` at the top of the file, before any [table]?");
+    }
+    let close = here.iter().map(|name| (strsim::damerau_levenshtein(name, key), name)).min();
+    match close {
+        Some((distance, name)) if distance <= 1.max(key.len() / 3) && distance < key.len() => {
+            format!("unknown key; did you mean `{name}`?")
+        }
+        _ => format!("unknown key; known are {}", here.join(", ")),
+    }
+}

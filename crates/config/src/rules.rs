@@ -1,0 +1,211 @@
+//! What a configuration must obey beyond each value being of its kind: bounds, and settings that must agree.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use types::{ByteCount, Mode};
+
+use crate::draft::Draft;
+use crate::words::{IdleUnload, Pooling};
+
+/// llama.cpp counts the tokens of all slots together in 32 signed bits.
+const TOKENS_MAX: u64 = i32::MAX as u64;
+
+/// No wait is longer: it keeps every sum of times far from overflow.
+const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// Ids that are words of the API's own paths (`/api/models/loaded`).
+const RESERVED_IDS: [&str; 2] = ["loaded", "config"];
+
+/// Arguments of `llama-server` that snug sets itself or that would take the engine out of its hands, each with what
+/// to write instead.
+const OWN_ARGUMENTS: &[(&[&str], &str)] = &[
+    (&["-m", "--model", "-mu", "--model-url", "-dr", "--docker-repo"], "write `path` of a [[models]] entry"),
+    (&["-hf", "-hfr", "--hf-repo", "-hff", "--hf-file"], "write `path` of a [[models]] entry"),
+    (&["-a", "--alias"], "write `id` of a [[models]] entry"),
+    (&["--host", "--port"], "snug chooses the engine's address itself"),
+    (&["-c", "--ctx-size"], "write `context`"),
+    (&["-np", "--parallel"], "write `slots`"),
+    (&["-ngl", "--gpu-layers", "--n-gpu-layers"], "write `gpu_layers`"),
+    (&["-ctk", "--cache-type-k"], "write `cache_type_k`"),
+    (&["-ctv", "--cache-type-v"], "write `cache_type_v`"),
+    (&["--embedding", "--embeddings"], "write `mode` or `embeddings`"),
+    (&["--rerank", "--reranking"], "write `mode = \"rerank\"write `"),
+    (&["--pooling"], "write `pooling`"),
+    (&["--chat-template-file"], "write `chat_template_file`"),
+    (&["--api-key", "--api-key-file", "--ssl-key-file", "--ssl-cert-file"], "snug talks to it on loopback"),
+    (
+        &["-v", "--verbose", "--log-verbose", "-lv", "--verbosity", "--log-verbosity", "--log-disable", "--log-file"],
+        "snug reads the engine's log",
+    ),
+    (&["--models-dir", "--models-preset", "--models-max", "--api-prefix"], "one engine serves one model"),
+    (&["-h", "--help", "--usage", "--version", "--list-devices"], "the engine would end at once"),
+];
+
+/// Checks the whole draft and reports what is wrong with it.
+pub(crate) fn check(draft: &mut Draft) {
+    server(draft);
+    node(draft);
+    engine(draft);
+    gateway(draft);
+    logging(draft);
+    for index in 0..draft.models.len() {
+        model(draft, index);
+    }
+    ids(draft);
+}
+
+fn server(draft: &mut Draft) {
+    if draft.server.host.is_empty() || draft.server.host.contains(|c: char| c.is_whitespace() || c == '/') {
+        let message = format!("must be a host name or an address, is \"{}\"", draft.server.host);
+        draft.report("host", message);
+    }
+}
+
+fn node(draft: &mut Draft) {
+    within(draft, "max_context", draft.node.max_context, 1..=TOKENS_MAX);
+    sizes(draft, "memory", draft.node.memory, ByteCount::mib(1));
+    sizes(draft, "ram", draft.node.ram, ByteCount::mib(1));
+    if let IdleUnload::After(duration) = draft.node.idle_unload {
+        times(draft, "idle_unload", duration, Duration::from_secs(1));
+    }
+}
+
+fn engine(draft: &mut Draft) {
+    within(draft, "engine.slots", draft.engine.slots, 1..=64);
+    context(draft, "engine.context", draft.engine.context, draft.engine.slots);
+    times(draft, "engine.load_timeout", draft.engine.load_timeout, Duration::from_secs(1));
+    times(draft, "engine.stop_timeout", draft.engine.stop_timeout, Duration::ZERO);
+    times(draft, "engine.restart_backoff", draft.engine.restart_backoff, Duration::from_millis(1));
+    within(draft, "engine.max_restarts", Some(draft.engine.max_restarts), 0..=1000);
+    sizes(draft, "engine.log_max_bytes", Some(draft.engine.log_max_bytes), ByteCount::bytes(64 << 10));
+    extra_args(draft, "engine.extra_args", &draft.engine.extra_args.clone());
+}
+
+fn gateway(draft: &mut Draft) {
+    sizes(draft, "gateway.max_body", Some(draft.gateway.max_body), ByteCount::bytes(1 << 10));
+    within(draft, "gateway.max_connections", Some(draft.gateway.max_connections), 1..=1_000_000);
+    within(draft, "gateway.max_waiting", Some(draft.gateway.max_waiting), 1..=1_000_000);
+    within(draft, "gateway.max_in_flight", Some(draft.gateway.max_in_flight), 1..=1_000_000);
+    times(draft, "gateway.max_wait", draft.gateway.max_wait, Duration::from_millis(1));
+    times(draft, "gateway.shutdown_grace", draft.gateway.shutdown_grace, Duration::ZERO);
+    times(draft, "gateway.engine_idle_timeout", draft.gateway.engine_idle_timeout, Duration::from_secs(1));
+}
+
+/// A directive is a level, `part=level`, or has a span in brackets. A bare word would silently be taken for a part, so
+/// that `inof` logged everything there is; it is a mistake.
+fn logging(draft: &mut Draft) {
+    let is_level = |word: &str| {
+        let levels = ["off", "error", "warn", "info", "debug", "trace"];
+        levels.iter().any(|level| level.eq_ignore_ascii_case(word))
+    };
+    let wrong = draft.logging.level.split(',').map(str::trim).find(|directive| {
+        let level = directive.rsplit_once('=').map_or(*directive, |(_, level)| level);
+        !directive.contains('[') && !is_level(level)
+    });
+    if let Some(wrong) = wrong {
+        let message =
+            format!("must be error, warn, info, debug, trace or off, alone or as `part=level`; \"{wrong}\" is neither");
+        draft.report("logging.level", message);
+    }
+}
+
+fn model(draft: &mut Draft, index: usize) {
+    let key = |name: &str| format!("models[{index}].{name}");
+    let model = draft.models[index].clone();
+    if !draft.is_written(&key("path")) {
+        draft.report(&key("path"), "is required: the model's file or folder");
+    }
+    within(draft, &key("slots"), model.slots, 1..=64);
+    // Which of the two is at fault when they do not go together: the one written here, if only one is.
+    let (context_key, slots) = (key("context"), model.slots.or(draft.engine.slots));
+    if model.context.is_some() {
+        context(draft, &context_key, model.context, slots);
+    } else if model.slots.is_some() {
+        product(draft, &key("slots"), draft.engine.context, slots);
+    }
+    extra_args(draft, &key("extra_args"), &model.extra_args);
+    match (model.mode, model.pooling) {
+        (Some(Mode::Rerank), Some(pooling)) if pooling != Pooling::Rank => {
+            let message = format!("must be rank, or left out, when mode is rerank; is {}", pooling.as_str());
+            draft.report(&key("pooling"), message);
+        }
+        (Some(mode), Some(Pooling::Rank)) if mode != Mode::Rerank => {
+            draft.report(&key("pooling"), format!("may be rank only when mode is rerank; that is {mode}"));
+        }
+        _ => {}
+    }
+}
+
+fn ids(draft: &mut Draft) {
+    let mut seen: BTreeMap<String, usize> = BTreeMap::new();
+    for index in 0..draft.models.len() {
+        let Some(id) = draft.models[index].id.clone() else { continue };
+        let key = format!("models[{index}].id");
+        let odd = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '?' | '#' | '\\');
+        if id.is_empty() || id.len() > 200 || id.contains(odd) {
+            draft.report(&key, "must be 1 to 200 bytes without blanks, `?`, `#` or `\\`");
+        } else if id.split('/').any(|part| matches!(part, "" | "." | "..")) {
+            draft.report(&key, "must not begin or end with `/`, nor have empty or dotted parts");
+        } else if RESERVED_IDS.contains(&id.as_str()) {
+            draft.report(&key, format!("\"{id}\" is a word of the API's own; choose another id"));
+        }
+        if let Some(first) = seen.insert(id.clone(), index) {
+            draft.report(&key, format!("\"{id}\" is taken by models[{first}]; every id must be its own"));
+            seen.insert(id, first);
+        }
+    }
+}
+
+fn context(draft: &mut Draft, key: &str, context: Option<u64>, slots: Option<u32>) {
+    within(draft, key, context, 1..=TOKENS_MAX);
+    if let (Some(context), Some(limit)) = (context, draft.node.max_context)
+        && context > limit
+    {
+        draft.report(key, format!("must be at most max_context, {limit} tokens; is {context}"));
+    }
+    product(draft, key, context, slots);
+}
+
+/// All slots' contexts together must be a number the engine can count to.
+fn product(draft: &mut Draft, key: &str, context: Option<u64>, slots: Option<u32>) {
+    let (Some(context), Some(slots)) = (context, slots) else { return };
+    let tokens = context.saturating_mul(u64::from(slots));
+    if context <= TOKENS_MAX && slots <= 64 && tokens > TOKENS_MAX {
+        let message =
+            format!("{slots} slots of {context} tokens are more than an engine can hold ({TOKENS_MAX} tokens in all)");
+        draft.report(key, message);
+    }
+}
+
+fn extra_args(draft: &mut Draft, key: &str, args: &[String]) {
+    for arg in args {
+        let name = arg.split_once('=').map_or(arg.as_str(), |(name, _)| name);
+        if let Some((_, instead)) = OWN_ARGUMENTS.iter().find(|(names, _)| names.contains(&name)) {
+            draft.report(key, format!("must not contain {name}: {instead}"));
+        } else if arg.contains('\0') {
+            draft.report(key, "must not contain a NUL byte");
+        }
+    }
+}
+
+fn within<T: PartialOrd + Display + Copy>(draft: &mut Draft, key: &str, value: Option<T>, range: RangeInclusive<T>) {
+    if let Some(value) = value.filter(|value| !range.contains(value)) {
+        draft.report(key, format!("must be {} to {}, is {value}", range.start(), range.end()));
+    }
+}
+
+fn sizes(draft: &mut Draft, key: &str, value: Option<ByteCount>, least: ByteCount) {
+    if let Some(value) = value.filter(|value| *value < least) {
+        draft.report(key, format!("must be at least {least}, is {value}"));
+    }
+}
+
+fn times(draft: &mut Draft, key: &str, value: Duration, least: Duration) {
+    let show = |duration| humantime::format_duration(duration);
+    if value < least || value > LONGEST {
+        draft.report(key, format!("must be {} to {}, is {}", show(least), show(LONGEST), show(value)));
+    }
+}

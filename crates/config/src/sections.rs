@@ -1,0 +1,149 @@
+//! Every key there is: name, kind, default, and the words that users read about it.
+//!
+//! The keys of [`Server`], [`FolderKeys`] and [`Node`] stand at the top of the file; the others in a table of their own.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use types::{ByteCount, Mode};
+
+use crate::section::section;
+use crate::words::{CacheType, IdleUnload, LogFormat, Pooling};
+
+section! {
+    /// Where snug listens and whom it trusts.
+    pub struct Server {
+        /// Address to listen on; `127.0.0.1` for this machine only. Default: all addresses.
+        host: String = "0.0.0.0".to_owned(),
+        /// TCP port to listen on; 0 lets the system choose one. Default: 8787.
+        port: u16 = 8787,
+        /// Whether everybody on the network may manage models, not only programs on this machine. Default: no.
+        insecure_lan: bool = false,
+    }
+}
+
+section! {
+    /// Where things are kept, as written; `Folders` is what comes of it.
+    pub(crate) struct FolderKeys {
+        /// Folder for everything snug keeps. Default: `snug` in the XDG data folder, usually `~/.local/share/snug`.
+        data_dir: Option<PathBuf> = None => r#""~/.local/share/snug""#,
+        /// Folder in which models are found. Default: `models` in the data folder.
+        models_dir: Option<PathBuf> = None => r#""~/models""#,
+        /// Whether models in the Hugging Face cache are found too (`HF_HUB_CACHE`, else `HF_HOME`). Default: yes.
+        hf_cache: bool = true,
+    }
+}
+
+section! {
+    /// What the models of this machine may use together.
+    pub struct Node {
+        /// Whether engines run on when snug is stopped, to be found again at the next start. Default: no.
+        keep_engines: bool = false,
+        /// Accelerator memory that all models together may use. Default: all there is.
+        memory: Option<ByteCount> = None => r#""24G""#,
+        /// System memory that all models together may use. Default: what the machine can spare.
+        ram: Option<ByteCount> = None => r#""64G""#,
+        /// Largest context a model is loaded with, tokens per slot. Default: no limit but the model's own.
+        max_context: Option<u64> = None => "32768",
+        /// How many models are loaded at once at most; 0 for as many as fit. Default: 0.
+        max_loaded_models: u32 = 0,
+        /// How long a model stays loaded that nobody uses; `"never"` keeps it until its memory is needed. Default: 15m.
+        idle_unload: IdleUnload = IdleUnload::After(minutes(15)),
+    }
+}
+
+section! {
+    /// How engines are started and stopped; a `[[models]]` entry may say otherwise for one model.
+    pub struct Engine {
+        /// The `llama-server` program. Default: the one on PATH, else the one in the data folder.
+        llama_server: Option<PathBuf> = None => r#""/usr/local/bin/llama-server""#,
+        /// Context of each slot, in tokens. Default: the model's own, up to 8192.
+        context: Option<u64> = None => "16384",
+        /// How many requests a model answers at once, 1 to 64. Default: 4, fewer if memory is short.
+        slots: Option<u32> = None => "4",
+        /// How many layers go to accelerators; 0 for none. Default: all that fit.
+        gpu_layers: Option<u32> = None => "99",
+        /// How the cache stores keys: f32, f16, bf16, q8_0, q4_0, q4_1, iq4_nl, q5_0, q5_1. Default: f16.
+        cache_type_k: CacheType = CacheType::F16,
+        /// How the cache stores values: the same words. Default: f16.
+        cache_type_v: CacheType = CacheType::F16,
+        /// How long a load may take before it is given up. Default: 10m.
+        load_timeout: Duration = minutes(10),
+        /// How long a stopping engine has between TERM and KILL. Default: 10s.
+        stop_timeout: Duration = Duration::from_secs(10),
+        /// How often an engine that crashes is started again before it counts as failed. Default: 3.
+        max_restarts: u32 = 3,
+        /// The wait before the first of these restarts; it doubles each time, up to 30s. Default: 500ms.
+        restart_backoff: Duration = Duration::from_millis(500),
+        /// Size at which an engine's log file is begun anew; one old file is kept. Default: 8M.
+        log_max_bytes: ByteCount = ByteCount::mib(8),
+        /// More arguments for `llama-server`, one item each. Default: none.
+        extra_args: Vec<String> = Vec::new(),
+    }
+}
+
+section! {
+    /// The bounds of the request path.
+    pub struct Gateway {
+        /// Largest body of a request. Default: 64M.
+        max_body: ByteCount = ByteCount::mib(64),
+        /// How many connections are served at once. Default: 4096.
+        max_connections: u32 = 4096,
+        /// How many requests may wait for models to load, all together. Default: 512.
+        max_waiting: u32 = 512,
+        /// How long a request waits for its model to load. Default: 5m.
+        max_wait: Duration = minutes(5),
+        /// How many requests one instance is given at once. Default: 256.
+        max_in_flight: u32 = 256,
+        /// How long running requests may go on after snug was told to stop. Default: 30s.
+        shutdown_grace: Duration = Duration::from_secs(30),
+        /// How long an engine may send nothing before its request is given up. Default: 10m.
+        engine_idle_timeout: Duration = minutes(10),
+    }
+}
+
+section! {
+    /// What is logged, and how.
+    pub struct Logging {
+        /// Levels error, warn, info, debug, trace or off, also by part: `"info,gateway=debug"`. Default: info.
+        level: String = "info".to_owned(),
+        /// `"text"` for people, `"json"` for programs. Default: text.
+        format: LogFormat = LogFormat::Text,
+    }
+}
+
+section! {
+    /// A model configured by hand. Whatever it leaves out comes from `[engine]` or from its file.
+    pub struct Model {
+        /// What requests call it. Default: the file's name without the quantisation.
+        id: Option<String> = None => r#""my-model""#,
+        /// Its file, the first of its files, or a folder with one model. Required.
+        path: PathBuf = PathBuf::new() => r#""/srv/models/my-model-Q4_K_M.gguf""#,
+        /// What it is for: chat, embedding, rerank. Default: what the file says.
+        mode: Option<Mode> = None => r#""chat""#,
+        /// Context of each slot, in tokens. Default: as in `[engine]`.
+        context: Option<u64> = None => "16384",
+        /// How many requests it answers at once, 1 to 64. Default: as in `[engine]`.
+        slots: Option<u32> = None => "4",
+        /// How many layers go to accelerators. Default: as in `[engine]`.
+        gpu_layers: Option<u32> = None => "99",
+        /// How the cache stores keys. Default: as in `[engine]`.
+        cache_type_k: Option<CacheType> = None => r#""q8_0""#,
+        /// How the cache stores values. Default: as in `[engine]`.
+        cache_type_v: Option<CacheType> = None => r#""q8_0""#,
+        /// How one vector is made of many: none, mean, cls, last, rank. Default: what the file says.
+        pooling: Option<Pooling> = None => r#""mean""#,
+        /// Whether a chat model answers `/v1/embeddings` too. Default: yes.
+        embeddings: bool = true,
+        /// A chat template in place of the file's own. Default: none.
+        chat_template_file: Option<PathBuf> = None => r#""/srv/models/my-template.jinja""#,
+        /// Whether it is never unloaded to make room or for being idle. Default: no.
+        pinned: bool = false,
+        /// More arguments for `llama-server`, after those of `[engine]`. Default: none.
+        extra_args: Vec<String> = Vec::new(),
+    }
+}
+
+const fn minutes(count: u64) -> Duration {
+    Duration::from_secs(60 * count)
+}
