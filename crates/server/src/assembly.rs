@@ -1,0 +1,100 @@
+//! From the checked configuration to what each part is told.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use config::{Config, IdleUnload};
+use engine::Policy;
+use engine::lifecycle::Patience;
+use node::{Entry, Settings, Sources};
+use types::ByteCount;
+
+use crate::engine_program;
+
+/// An engine that served this long has its earlier crashes forgiven.
+const FORGIVEN_AFTER: Duration = Duration::from_secs(300);
+/// A load waits this long for busy models before those get no new requests.
+const TURN: Duration = Duration::from_secs(2);
+/// The longest pause while a client sends its body.
+const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+
+pub(crate) fn gateway_limits(config: &Config) -> gateway::Limits {
+    gateway::Limits {
+        max_body: config.gateway.max_body,
+        body_timeout: BODY_TIMEOUT,
+        max_in_flight: u64::from(config.gateway.max_in_flight),
+        engine_idle_timeout: config.gateway.engine_idle_timeout,
+    }
+}
+
+pub(crate) fn node_config(config: &Config) -> node::Config {
+    let engine = &config.engine;
+    node::Config {
+        data_dir: config.folders.data.clone(),
+        sources: Sources {
+            folders: vec![config.folders.models.clone()],
+            hf_cache: config.folders.hf_cache.clone(),
+            entries: config.models.iter().map(|model| entry(model, engine)).collect(),
+            defaults: settings_of_engine(engine),
+        },
+        llama_server: engine_program::find(engine.llama_server.as_deref(), &config.folders.data),
+        memory: config.node.memory,
+        ram: config.node.ram,
+        context_max: config.node.max_context,
+        instances_max: usize::try_from(config.node.max_loaded_models).ok().filter(|&max| max > 0),
+        idle_unload: match config.node.idle_unload {
+            IdleUnload::After(limit) => Some(limit),
+            IdleUnload::Never => None,
+        },
+        policy: Policy {
+            patience: Patience {
+                load: engine.load_timeout,
+                stop: engine.stop_timeout,
+                restarts_max: engine.max_restarts,
+                backoff: engine.restart_backoff,
+                forgiven_after: FORGIVEN_AFTER,
+            },
+            log_size_max: ByteCount::bytes(engine.log_max_bytes.as_u64().max(64 * 1024)),
+        },
+        waiting_max: usize::try_from(config.gateway.max_waiting).unwrap_or(usize::MAX),
+        wait_max: config.gateway.max_wait,
+        in_flight_max: u64::from(config.gateway.max_in_flight),
+        patience: TURN,
+    }
+}
+
+fn settings_of_engine(engine: &config::Engine) -> Settings {
+    Settings {
+        context: engine.context,
+        slots: engine.slots,
+        gpu_layers: engine.gpu_layers,
+        cache_type_k: engine.cache_type_k,
+        cache_type_v: engine.cache_type_v,
+        pooling: None,
+        embeddings: true,
+        chat_template_file: None,
+        pinned: false,
+        extra_args: engine.extra_args.clone(),
+    }
+}
+
+fn entry(model: &config::Model, engine: &config::Engine) -> Entry {
+    let base = settings_of_engine(engine);
+    Entry {
+        id: model.id.clone(),
+        path: PathBuf::from(&model.path),
+        mode: model.mode,
+        settings: Settings {
+            context: model.context.or(base.context),
+            slots: model.slots.or(base.slots),
+            gpu_layers: model.gpu_layers.or(base.gpu_layers),
+            cache_type_k: model.cache_type_k.unwrap_or(base.cache_type_k),
+            cache_type_v: model.cache_type_v.unwrap_or(base.cache_type_v),
+            pooling: model.pooling,
+            embeddings: model.embeddings,
+            chat_template_file: model.chat_template_file.clone(),
+            pinned: model.pinned,
+            extra_args: [base.extra_args, model.extra_args.clone()].concat(),
+        },
+    }
+}

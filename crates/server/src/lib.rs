@@ -1,0 +1,139 @@
+//! The composition root: builds the parts, binds the port, runs, drains, ends. Holds no logic of its own.
+//!
+//! ```text
+//!  Config ─▶ Server::bind ─▶ run ─ SIGTERM ─▶ stop accepting ─▶ streams finish (grace) ─▶ engines end ─▶ connections cut
+//! ```
+
+mod access;
+mod admin_token;
+mod assembly;
+mod data_folder;
+mod engine_program;
+mod health;
+mod listen;
+mod logging;
+mod metrics;
+mod models;
+mod router;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::Context;
+use config::Config;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::data_folder::DataFolder;
+use crate::listen::Listen;
+
+pub use logging::start as start_logging;
+
+/// After the engines have ended, what is left of the answers (an error event, the end) gets this long to be sent.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// A server that is bound and not running yet.
+pub struct Server {
+    listener: TcpListener,
+    listen: Listen,
+    node: node::Handle,
+    tracker: TaskTracker,
+    keep_engines: bool,
+    grace: Duration,
+    _data_folder: DataFolder,
+}
+
+/// What ends a running server.
+#[derive(Clone, Debug, Default)]
+pub struct Shutdown {
+    /// Ends it politely: no new connections, streams finish within the grace time, engines end.
+    pub polite: CancellationToken,
+    /// Ends what politeness still waits for.
+    pub at_once: CancellationToken,
+}
+
+impl Server {
+    /// Builds all parts and binds the port. Engines of an earlier snug are taken over here.
+    ///
+    /// # Errors
+    /// If the data folder is in use or unusable, or the address cannot be bound; the chain says which.
+    pub async fn bind(config: &Config) -> anyhow::Result<Self> {
+        let data_folder = DataFolder::lock(&config.folders.data)?;
+        let listener = listen::bind(&config.server.host, config.server.port).await?;
+        let access = access::Access::new(config, &data_folder)?;
+        if !listener.local_addr()?.ip().is_loopback() {
+            access.warn_about_open_doors();
+        }
+
+        let tracker = TaskTracker::new();
+        let table = route::Table::default();
+        let node = node::Node::start(assembly::node_config(config), table.clone(), &tracker)
+            .await
+            .context("cannot start this machine's node")?;
+        let router = router::router(router::Parts::new(config, table, node.clone(), access, &tracker));
+        Ok(Self {
+            listener,
+            listen: Listen::new(router, config.gateway.max_connections),
+            node,
+            tracker,
+            keep_engines: config.node.keep_engines,
+            grace: config.gateway.shutdown_grace,
+            _data_folder: data_folder,
+        })
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// If the system does not tell.
+    pub fn address(&self) -> std::io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// What it serves models with.
+    pub fn node(&self) -> &node::Handle {
+        &self.node
+    }
+
+    /// Serves until `shutdown`, then ends in order. When this returns nothing of it is left, except engines that were
+    /// to be kept.
+    ///
+    /// # Errors
+    /// None today; a listener that cannot accept logs why and goes on.
+    pub async fn run(self, shutdown: Shutdown) -> anyhow::Result<()> {
+        let Self { listener, listen, node, tracker, keep_engines, grace, _data_folder } = self;
+        let connections = listen.serve(listener, shutdown.polite.clone()).await;
+        tracing::info!(grace_s = grace.as_secs(), "stopping: no new requests, those in flight may finish");
+        tokio::select! {
+            () = connections.finished() => {}
+            () = tokio::time::sleep(grace) => tracing::info!("the grace time is over"),
+            () = shutdown.at_once.cancelled() => tracing::info!("asked again: stopping at once"),
+        }
+        node.stop(keep_engines, Duration::ZERO).await;
+        let _unfinished = tokio::time::timeout(LAST_WORDS, connections.finished()).await;
+        connections.cut().await;
+        drop(node);
+        tracker.close();
+        let _unfinished = tokio::time::timeout(LAST_WORDS, tracker.wait()).await;
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+/// Cancels `shutdown` on SIGINT and SIGTERM: politely on the first, at once on the second.
+///
+/// # Errors
+/// If signals cannot be listened to.
+pub async fn shutdown_on_signals(shutdown: Shutdown) -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    for token in [shutdown.polite, shutdown.at_once] {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        token.cancel();
+    }
+    Ok(())
+}

@@ -1,0 +1,126 @@
+//! The port: accepts connections within a bound, serves each, and ends them in order.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use axum::Router;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower_service::Service;
+
+use crate::access::Peer;
+
+/// A client that has begun a request has this long to send its head.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// After an error of accept that will not pass by itself (no file descriptors left).
+const ACCEPT_REST: Duration = Duration::from_millis(100);
+
+/// Binds `host`, which may be a name or an address.
+pub(crate) async fn bind(host: &str, port: u16) -> anyhow::Result<TcpListener> {
+    TcpListener::bind((host.trim_start_matches('[').trim_end_matches(']'), port)).await.with_context(|| {
+        format!("cannot listen on {host}:{port}; is another program using the port? --port takes another")
+    })
+}
+
+/// What serves connections.
+pub(crate) struct Listen {
+    router: Router,
+    room: Arc<Semaphore>,
+}
+
+/// The connections of a listener that accepts no more.
+pub(crate) struct Connections {
+    open: TaskTracker,
+    cut: CancellationToken,
+}
+
+impl Connections {
+    /// Waits until all have ended.
+    pub(crate) async fn finished(&self) {
+        self.open.wait().await;
+    }
+
+    /// Ends those that are left.
+    pub(crate) async fn cut(&self) {
+        self.cut.cancel();
+        self.open.wait().await;
+    }
+}
+
+impl Listen {
+    /// Serves `router` on at most `connections_max` connections; more wait in the system's own queue.
+    pub(crate) fn new(router: Router, connections_max: u32) -> Self {
+        let room = usize::try_from(connections_max).unwrap_or(Semaphore::MAX_PERMITS);
+        Self { router, room: Arc::new(Semaphore::new(room)) }
+    }
+
+    /// Accepts until `stop`, then hands back what is still open: connections that are told to end after the answer they
+    /// are at.
+    pub(crate) async fn serve(self, listener: TcpListener, stop: CancellationToken) -> Connections {
+        let connections = Connections { open: TaskTracker::new(), cut: CancellationToken::new() };
+        loop {
+            let accepted = tokio::select! {
+                () = stop.cancelled() => break,
+                accepted = self.accept(&listener) => accepted,
+            };
+            match accepted {
+                Ok((stream, peer, permit)) => {
+                    let (router, stop, cut) = (self.router.clone(), stop.clone(), connections.cut.clone());
+                    connections.open.spawn(async move {
+                        tokio::select! {
+                            () = serve_connection(stream, peer, router, stop) => {}
+                            () = cut.cancelled() => {}
+                        }
+                        drop(permit);
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(ACCEPT_REST).await;
+                }
+            }
+        }
+        connections.open.close();
+        connections
+    }
+
+    async fn accept(
+        &self,
+        listener: &TcpListener,
+    ) -> std::io::Result<(TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
+        let permit = Arc::clone(&self.room).acquire_owned().await.map_err(std::io::Error::other)?;
+        let (stream, peer) = listener.accept().await?;
+        Ok((stream, peer, permit))
+    }
+}
+
+async fn serve_connection(stream: TcpStream, peer: SocketAddr, router: Router, stop: CancellationToken) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "cannot set TCP_NODELAY");
+    }
+    let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
+        request.extensions_mut().insert(Peer(peer));
+        router.clone().call(request)
+    });
+    let mut builder = hyper::server::conn::http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
+    let served = tokio::select! {
+        served = connection.as_mut() => served,
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = served {
+        // A client that went away, or sent what is not HTTP: its own affair.
+        tracing::debug!(%error, %peer, "connection ended");
+    }
+}
