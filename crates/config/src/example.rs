@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use crate::section::Section;
 use crate::sections::{Engine, FolderKeys, Gateway, Logging, Model, Node, Server};
+use crate::sources::variables;
 
 /// The text of a `snug.toml` that says nothing but the defaults: every setting stands behind a `#`.
 pub fn example() -> String {
@@ -32,6 +33,11 @@ fn section<S: Section>(text: &mut String, header: Option<&str>) {
     for key in S::keys() {
         for line in key.docs {
             line_of(text, &format!("#{line}"));
+        }
+        let table = header.map_or("", |header| header.trim_matches(['#', '[', ']']));
+        let path = if table.is_empty() { key.name.to_owned() } else { format!("{table}.{}", key.name) };
+        if let Some((variable, _)) = variables().find(|(_, key)| *key == path) {
+            line_of(text, &format!("# Environment: {variable}."));
         }
         // An example comes first: where there is one, the default says nothing by itself.
         match (key.example, key.default) {

@@ -316,6 +316,9 @@ fn folders_follow_the_environment() {
 #[test]
 fn the_example_says_nothing_but_the_defaults() {
     let text = example();
+    for (variable, _) in variables() {
+        assert!(text.contains(&format!("# Environment: {variable}.\n")), "{variable}");
+    }
     assert_eq!(load(&text), Config::load(&bare()).unwrap());
 
     // Without the # before settings that show a default it still says the same.

@@ -93,6 +93,11 @@ pub(crate) async fn run(
 async fn say(client: &Client, request: &mut ChatRequest, text: &str, printer: &Printer) -> Result<(), Failure> {
     request.messages.push(Message { role: Role::User, content: text.to_owned() });
     match answer::stream(client, request, printer).await {
+        // Stopped before its first word: nothing was said by either side.
+        Ok((answer, _)) if answer.text.is_empty() => {
+            request.messages.pop();
+            Ok(())
+        }
         Ok((answer, _)) => {
             printer.aside(&cost(&answer));
             request.messages.push(Message { role: Role::Assistant, content: answer.text });
