@@ -70,8 +70,6 @@ pub struct AvailableModel {
     pub estimated_ram_mb: u64,
     /// Which accelerators it would use.
     pub gpu_indices: Vec<u32>,
-    /// Where the (first) file lies.
-    pub file_path: String,
     /// All its files together, bytes.
     pub file_size_bytes: u64,
     /// What it is started to do: `chat`, `embedding`, `rerank`.

@@ -25,7 +25,7 @@ pub use folders::Folders;
 pub use problem::{Place, Problem, Problems};
 pub use sections::{Engine, Gateway, Logging, Model, Node, Server};
 pub use sources::{Flags, Sources, variables};
-pub use words::{CacheType, IdleUnload, LogFormat, Pooling};
+pub use words::{IdleUnload, LogFormat};
 
 /// Everything `snug serve` can be told, checked and complete.
 #[derive(Clone, Debug, PartialEq)]

@@ -5,10 +5,10 @@ use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use types::{ByteCount, Mode};
+use types::{ByteCount, Mode, Pooling};
 
 use crate::draft::Draft;
-use crate::words::{IdleUnload, Pooling};
+use crate::words::IdleUnload;
 
 /// llama.cpp counts the tokens of all slots together in 32 signed bits.
 const TOKENS_MAX: u64 = i32::MAX as u64;

@@ -5,10 +5,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use types::{ByteCount, Mode};
+use types::{ByteCount, CacheType, Mode, Pooling};
 
 use crate::section::section;
-use crate::words::{CacheType, IdleUnload, LogFormat, Pooling};
+use crate::words::{IdleUnload, LogFormat};
 
 section! {
     /// Where snug listens and whom it trusts.

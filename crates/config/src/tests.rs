@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use types::{ByteCount, Mode};
+use types::{ByteCount, CacheType, Mode, Pooling};
 
 use crate::*;
 

@@ -2,34 +2,10 @@
 
 use std::time::Duration;
 
-use types::Mode;
+use types::{CacheType, Mode, Pooling};
 
 use crate::document::Value;
 use crate::setting::{Context, Setting, Word};
-
-/// How the KV cache stores numbers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum CacheType {
-    /// 32-bit floats.
-    F32,
-    /// 16-bit floats.
-    #[default]
-    F16,
-    /// 16-bit brain floats.
-    Bf16,
-    /// About 8 bits.
-    Q8_0,
-    /// About 4 bits.
-    Q4_0,
-    /// About 4 bits, with an offset.
-    Q4_1,
-    /// About 4 bits, not evenly spaced.
-    Iq4Nl,
-    /// About 5 bits.
-    Q5_0,
-    /// About 5 bits, with an offset.
-    Q5_1,
-}
 
 impl Word for CacheType {
     const ALL: &'static [(&'static str, Self)] = &[
@@ -45,38 +21,9 @@ impl Word for CacheType {
     ];
 }
 
-impl CacheType {
-    /// The name in configuration and on the engine's command line.
-    pub fn as_str(self) -> &'static str {
-        name(self)
-    }
-}
-
-/// How an embedding model makes one vector of many.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Pooling {
-    /// Not at all: one vector per token.
-    None,
-    /// The mean.
-    Mean,
-    /// The first token's.
-    Cls,
-    /// The last token's.
-    Last,
-    /// A score, for reranking.
-    Rank,
-}
-
 impl Word for Pooling {
     const ALL: &'static [(&'static str, Self)] =
         &[("none", Self::None), ("mean", Self::Mean), ("cls", Self::Cls), ("last", Self::Last), ("rank", Self::Rank)];
-}
-
-impl Pooling {
-    /// The name in configuration and on the engine's command line.
-    pub fn as_str(self) -> &'static str {
-        name(self)
-    }
 }
 
 /// How a log line is written.
@@ -96,10 +43,6 @@ impl Word for LogFormat {
 impl Word for Mode {
     const ALL: &'static [(&'static str, Self)] =
         &[("chat", Self::Chat), ("embedding", Self::Embedding), ("rerank", Self::Rerank)];
-}
-
-fn name<W: Word>(word: W) -> &'static str {
-    W::ALL.iter().find(|(_, each)| *each == word).expect("ALL lists every variant").0
 }
 
 /// When a model that nobody uses is unloaded.

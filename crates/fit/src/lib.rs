@@ -3,6 +3,7 @@
 //! Values in, values out: no clock, no file, no environment. The same numbers serve the advice, the placement and the
 //! eviction. An engine's own report, once there is one, replaces the estimate; that is its keeper's (`node`'s) business.
 
+mod facts;
 mod memory;
 mod plan;
 

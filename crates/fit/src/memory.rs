@@ -18,9 +18,10 @@ pub struct Facts {
     pub layers: Vec<ByteCount>,
     /// Weights that belong to no layer and stay in RAM: the token embedding.
     pub input: ByteCount,
-    /// Weights that belong to no layer and go with the last layer: the output head and norms. Where the model has no
-    /// head of its own, the token embedding is used once more.
+    /// Weights that belong to no layer and go with the last layer: the output head and norms.
     pub output: ByteCount,
+    /// Whether the model has no output head of its own: an accelerator then holds the token embedding once more.
+    pub output_is_tied: bool,
     /// Weights of a multimodal projector beside the model.
     pub projector: ByteCount,
     /// What each layer keeps per token.
@@ -99,6 +100,9 @@ pub fn memory(facts: &Facts, setting: &Setting) -> MemoryUse {
         next = end;
         if index + 1 == devices.len() {
             held.model += facts.output + facts.projector;
+            if facts.output_is_tied {
+                held.model += facts.input;
+            }
         }
         *memory.entry(device.clone()) = held;
     }

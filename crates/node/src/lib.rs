@@ -27,5 +27,5 @@ mod view;
 
 pub use handle::{Handle, Loaded, NotUnloaded};
 pub use library::{Entry, Library, Model, Settings, Sources};
-pub use owner::{Config, Node, StartError};
+pub use owner::{Config, Node, StartError, wish};
 pub use view::{InstanceView, View, WaitingView};

@@ -14,9 +14,7 @@ use placement::{Decision, Occupancy, Resident};
 use route::{Blocker, Routes, Table, Target, Unavailable};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio_util::task::TaskTracker;
-use types::{
-    ByteCount, DeviceName, FailureClass, InstanceId, InstanceState, LoadFailure, MemoryUse, Mode, ModelKey,
-};
+use types::{ByteCount, DeviceName, FailureClass, InstanceId, InstanceState, LoadFailure, MemoryUse, Mode, ModelKey};
 
 use crate::demand::{Pending, Waiter};
 use crate::handle::{Command, Handle, Loaded, NotUnloaded};
@@ -124,7 +122,7 @@ impl Node {
         };
         owner.adopt().await;
         owner.publish();
-        models_folder::watch(owner.config.sources.clone(), commands.clone(), tracker);
+        models_folder::watch((*owner.library).clone(), owner.config.sources.clone(), commands.clone(), tracker);
         ask_for_devices(owner.config.llama_server.clone(), commands, tracker);
         tracker.spawn(owner.run(inputs, changed));
         Ok(handle)
@@ -281,7 +279,8 @@ impl Owner {
             return;
         };
         let by_hand = matches!(waiter, Waiter::Load(_));
-        if let Some(instance) = self.instances.iter_mut().find(|one| one.model.key == model.key && one.going == Going::Stays)
+        if let Some(instance) =
+            self.instances.iter_mut().find(|one| one.model.key == model.key && one.going == Going::Stays)
             && context.is_none_or(|context| context == instance.start.spec.context)
         {
             match instance.serves() {
@@ -431,7 +430,9 @@ impl Owner {
                 instance.leave(drain);
             }
         }
-        if instance.going == Going::Yields && instance.target.as_ref().is_some_and(|target| target.load().in_flight == 0) {
+        if instance.going == Going::Yields
+            && instance.target.as_ref().is_some_and(|target| target.load().in_flight == 0)
+        {
             instance.leave(Duration::ZERO);
         }
     }
@@ -488,16 +489,7 @@ impl Owner {
         let mut spec = spec_of(model);
         match &model.facts {
             Some(facts) => {
-                let wish = fit::Wish {
-                    context: pending.context_requested.or(settings.context),
-                    context_max: self.config.context_max,
-                    slots: settings.slots,
-                    gpu_layers: settings.gpu_layers,
-                    cache_type_k: settings.cache_type_k,
-                    cache_type_v: settings.cache_type_v,
-                    all_outputs: spec.embeddings || spec.mode != Mode::Chat,
-                    stretched: settings.extra_args.iter().any(|argument| argument.contains("rope") || argument.contains("yarn")),
-                };
+                let wish = wish(model, pending.context_requested, self.config.context_max);
                 let plan = fit::plan(facts, &wish, &machine).map_err(|misfit| failure(misfit.class, misfit.message))?;
                 let offloaded: u32 = plan.setting.offload.iter().map(|(_, layers)| layers).sum();
                 let all = u32::try_from(facts.layers.len()).unwrap_or(u32::MAX);
@@ -561,9 +553,10 @@ impl Owner {
                 model: model.key.clone(),
                 context_requested,
                 class: FailureClass::BackendError,
-                message: "no llama-server was found on PATH, in the configuration (engine.llama_server) or in the data \
+                message:
+                    "no llama-server was found on PATH, in the configuration (engine.llama_server) or in the data \
                           folder; run the set-up or install llama.cpp"
-                    .to_owned(),
+                        .to_owned(),
                 engine_log: String::new(),
             };
             for waiter in waiters {
@@ -627,9 +620,9 @@ impl Owner {
             };
             tracing::info!(engine.id = %record.id, model = %record.model, "found a running engine, no reload");
             let status = handle.status().borrow().clone();
-            let target = status.address.map(|address| {
-                Target::new(record.id.clone(), model.key.clone(), address, Arc::clone(&self.idle))
-            });
+            let target = status
+                .address
+                .map(|address| Target::new(record.id.clone(), model.key.clone(), address, Arc::clone(&self.idle)));
             self.watch_instance(record.id.clone(), &handle);
             self.instances.push(Running {
                 id: record.id,
@@ -680,16 +673,14 @@ impl Owner {
     fn became_ready(&mut self, index: usize) {
         let instance = &mut self.instances[index];
         let Some(address) = instance.status.address else { return };
-        let target =
-            Target::new(instance.id.clone(), instance.model.key.clone(), address, Arc::clone(&self.idle));
+        let target = Target::new(instance.id.clone(), instance.model.key.clone(), address, Arc::clone(&self.idle));
         let load_time = instance.status.load_time.unwrap_or_default();
         let loaded = instance.loaded(load_time);
         for waiter in instance.waiters.drain(..) {
             waiter.serve(&target, &loaded, self.config.in_flight_max);
         }
         instance.target = Some(target);
-        let (key, start, memory) =
-            (instance.model.key.clone(), instance.start.clone(), instance.status.memory.clone());
+        let (key, start, memory) = (instance.model.key.clone(), instance.start.clone(), instance.status.memory.clone());
         self.measurements.loaded(key, start, memory, load_time);
         self.measurements.save();
     }
@@ -785,7 +776,7 @@ impl Owner {
                 let share = u128::from(limit.as_u64()) * u128::from(device.total.as_u64()) / u128::from(all.as_u64());
                 ByteCount::bytes(u64::try_from(share).unwrap_or(u64::MAX))
             }
-            _ => device.free.max(held_before(device)),
+            _ => device.free,
         };
         let accelerators = devices.iter().map(|device| (device.name.clone(), limited(device)));
         std::iter::once((DeviceName::cpu(), ram)).chain(accelerators).collect()
@@ -902,12 +893,6 @@ impl Owner {
     }
 }
 
-/// What was free when the engine listed its devices is what models may use: nothing of ours was loaded then, except what
-/// was adopted. Devices are asked once; live figures come with the hardware crate's own detection.
-fn held_before(_device: &ListedDevice) -> ByteCount {
-    ByteCount::ZERO
-}
-
 fn instance_view(instance: &Running) -> InstanceView {
     InstanceView {
         id: instance.id.clone(),
@@ -917,6 +902,22 @@ fn instance_view(instance: &Running) -> InstanceView {
         target: instance.target.clone(),
         tokens_per_second: instance.tokens_per_second,
         leaving: instance.going == Going::Leaves,
+    }
+}
+
+/// What is asked of `fit` for a model: its settings, and the context that a caller wants.
+pub fn wish(model: &Model, context: Option<u64>, context_max: Option<u64>) -> fit::Wish {
+    let settings = &model.settings;
+    let stretches = |argument: &String| argument.contains("rope") || argument.contains("yarn");
+    fit::Wish {
+        context: context.or(settings.context),
+        context_max,
+        slots: settings.slots,
+        gpu_layers: settings.gpu_layers,
+        cache_type_k: settings.cache_type_k,
+        cache_type_v: settings.cache_type_v,
+        all_outputs: settings.embeddings || model.mode != Mode::Chat,
+        stretched: settings.extra_args.iter().any(stretches),
     }
 }
 
@@ -973,7 +974,8 @@ fn listing(library: &Library, model: &Model, instance: Option<&Running>) -> rout
 
 /// A fresh id: the time is in it, so that ids sort by age, and chance, so that two snugs do not meet.
 fn instance_id() -> InstanceId {
-    let millis = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_millis());
+    let millis =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_millis());
     let mut random = [0; 4];
     // Without a source of chance the time alone still makes it unique within one machine.
     let _time_is_enough = getrandom::fill(&mut random);

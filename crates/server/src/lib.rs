@@ -71,6 +71,7 @@ impl Server {
         let node = node::Node::start(assembly::node_config(config), table.clone(), &tracker)
             .await
             .context("cannot start this machine's node")?;
+        greet(&listener, &node, &config.folders.models);
         let router = router::router(router::Parts::new(config, table, node.clone(), access, &tracker));
         Ok(Self {
             listener,
@@ -118,6 +119,20 @@ impl Server {
         let _unfinished = tokio::time::timeout(LAST_WORDS, tracker.wait()).await;
         tracing::info!("stopped");
         Ok(())
+    }
+}
+
+/// Says where we are and what there is; without a model, how to get one.
+fn greet(listener: &TcpListener, node: &node::Handle, models: &std::path::Path) {
+    let address = listener.local_addr().map_or_else(|error| error.to_string(), |address| address.to_string());
+    let view = node.view().borrow().clone();
+    let count = view.library.ids().count();
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), models = count, "listening on http://{address}");
+    if count == 0 {
+        tracing::warn!(
+            "no models yet: put a .gguf file into {}, or start with --model FILE; it is found without a restart",
+            models.display()
+        );
     }
 }
 

@@ -14,7 +14,8 @@ pub fn start(logging: &config::Logging) -> anyhow::Result<()> {
     let started = match logging.format {
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
         LogFormat::Text => {
-            let colours = std::io::IsTerminal::is_terminal(&std::io::stderr()) && std::env::var_os("NO_COLOR").is_none();
+            let colours =
+                std::io::IsTerminal::is_terminal(&std::io::stderr()) && std::env::var_os("NO_COLOR").is_none();
             builder.with_ansi(colours).with_target(false).try_init()
         }
     };

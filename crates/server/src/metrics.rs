@@ -63,11 +63,8 @@ impl Collector for NodeCollector {
             MetricType::Gauge,
         )?;
         type Kind = (&'static str, fn(&DeviceMemory) -> ByteCount);
-        const KINDS: [Kind; 3] = [
-            ("model", |memory| memory.model),
-            ("kv", |memory| memory.kv),
-            ("compute", |memory| memory.compute),
-        ];
+        const KINDS: [Kind; 3] =
+            [("model", |memory| memory.model), ("kv", |memory| memory.kv), ("compute", |memory| memory.compute)];
         for instance in &view.instances {
             let model = instance.model.key.to_string();
             for (device, held) in &instance.holds().0 {
@@ -87,22 +84,13 @@ impl Collector for NodeCollector {
             let labels = [("device", device.as_str())];
             ConstGauge::new(bytes.as_u64()).encode(capacity.encode_family(&labels)?)?;
         }
-        let mut states = encoder.encode_descriptor(
-            "snug_instances",
-            "Instances by state",
-            None,
-            MetricType::Gauge,
-        )?;
+        let mut states = encoder.encode_descriptor("snug_instances", "Instances by state", None, MetricType::Gauge)?;
         for state in ["starting", "loading", "ready", "stopping"] {
             let count = view.instances.iter().filter(|instance| instance.status.state.as_str() == state).count();
             ConstGauge::new(count as u64).encode(states.encode_family(&[("state", state)])?)?;
         }
-        let queue = encoder.encode_descriptor(
-            "snug_loads_waiting",
-            "Loads that wait for room",
-            None,
-            MetricType::Gauge,
-        )?;
+        let queue =
+            encoder.encode_descriptor("snug_loads_waiting", "Loads that wait for room", None, MetricType::Gauge)?;
         ConstGauge::new(view.waiting.len() as u64).encode(queue)
     }
 }

@@ -1,6 +1,7 @@
 //! `snug serve`: the one command that is a server.
 
 use config::{Config, Flags, Sources};
+use server::{Server, Shutdown};
 
 use crate::args::ServeArgs;
 use crate::exit::Exit;
@@ -14,10 +15,22 @@ pub(crate) fn run(args: ServeArgs, settings: &Settings) -> Result<(), Failure> {
     runtime.block_on(serve(config))
 }
 
-/// The seam to the server.
 async fn serve(config: Config) -> Result<(), Failure> {
-    let address = format!("{}:{}", config.server.host, config.server.port);
-    Err(Failure::new(Exit::Failed, format!("this build has no server to listen on {address}")))
+    let failed = |error: anyhow::Error| Failure::new(Exit::Failed, format!("{error:#}"));
+    server::start_logging(&config.logging).map_err(failed)?;
+    let server = Server::bind(&config).await.map_err(failed)?;
+    let shutdown = Shutdown::default();
+    let signals = server::shutdown_on_signals(shutdown.clone());
+    let serving = server.run(shutdown);
+    tokio::pin!(serving);
+    tokio::select! {
+        ended = &mut serving => ended.map_err(failed),
+        // Both signals came, or they cannot be heard; either way the server ends by itself.
+        heard = signals => {
+            heard?;
+            serving.await.map_err(failed)
+        }
+    }
 }
 
 fn sources(args: ServeArgs, settings: &Settings) -> Sources {
