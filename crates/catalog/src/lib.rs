@@ -1,1 +1,14 @@
-//! Model facts read from files: GGUF headers, file names. Parsers over bytes; knows no hardware.
+//! Model facts read from files: what a GGUF header says, what a file's name says, and which files are which models.
+//!
+//! Owns parsers and grouping rules: bytes and names in, facts out. Opens no file, walks no folder, knows no hardware
+//! and no engine; whoever calls does the input and output.
+//!
+//! - [`gguf`] reads the header of a model file.
+//! - [`name`] takes a file's stem apart into id, variant and place in a split set.
+//! - [`discover`] groups the files of a folder or of the Hugging Face cache into models.
+//! - [`names`] says which names address which model.
+
+pub mod discover;
+pub mod gguf;
+pub mod name;
+pub mod names;
