@@ -73,7 +73,7 @@ impl ChatModel {
     pub fn with_file_size(mut self, bytes: u64) -> Self {
         self.embedding = match bytes {
             0..=0x40_0000 => 64,
-            ..=0x4000_0000 => 512,
+            0x40_0001..=0x4000_0000 => 512,
             _ => 2048,
         };
         self.feed_forward = self.embedding * 4;
@@ -85,6 +85,9 @@ impl ChatModel {
     }
 
     /// The file.
+    ///
+    /// # Panics
+    /// When `embedding` has no room for the sentence: less than 10.
     pub fn file(&self) -> File {
         let (tokens, scores, kinds) = self.tokens();
         let vocabulary = tokens.len() as u64;
@@ -329,6 +332,9 @@ impl File {
     }
 
     /// Everything before the tensors' data, padded to where it begins.
+    ///
+    /// # Panics
+    /// When a tensor has more dimensions than can be counted.
     pub fn header(&self) -> Vec<u8> {
         let mut out = b"GGUF".to_vec();
         out.extend(self.version.to_le_bytes());
@@ -348,11 +354,14 @@ impl File {
             out.extend(offset.to_le_bytes());
             offset += tensor.bytes().next_multiple_of(ALIGNMENT);
         }
-        out.resize(out.len().next_multiple_of(ALIGNMENT as usize), 0);
+        out.resize(out.len().next_multiple_of(len(ALIGNMENT)), 0);
         out
     }
 
     /// The whole file.
+    ///
+    /// # Panics
+    /// When it does not fit in memory; [`File::write`] has no such limit.
     pub fn bytes(&self) -> Vec<u8> {
         let mut out = io::Cursor::new(vec![]);
         self.put(&mut out).expect("writing to memory cannot fail");

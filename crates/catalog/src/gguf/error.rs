@@ -23,7 +23,9 @@ pub enum Error {
         version: u32,
     },
     /// Written on a big-endian machine.
-    #[error("the file has big-endian byte order, which engines on this machine cannot read: get the little-endian file")]
+    #[error(
+        "the file has big-endian byte order, which engines on this machine cannot read: get the little-endian file"
+    )]
     BigEndian,
     /// The file ends within the header.
     #[error("the file ends within its header, after {} bytes: it was cut short", length.as_u64())]

@@ -248,10 +248,9 @@ fn split(metadata: &Metadata) -> Result<Option<Split>, Error> {
     let small = |key: &str| match metadata.integer(key)? {
         Some(number) => {
             let number = u16::try_from(number);
-            number.map(|number| Some(u32::from(number))).map_err(|_| Error::BadValue {
-                key: key.to_owned(),
-                expected: "below 65,536",
-            })
+            number
+                .map(|number| Some(u32::from(number)))
+                .map_err(|_| Error::BadValue { key: key.to_owned(), expected: "below 65,536" })
         }
         None => Ok(None),
     };

@@ -12,9 +12,9 @@ const GUESSED: u64 = 1024;
 /// The quantisation's name, from the file type or else from the type in which most bytes of matrices are stored.
 /// Empty for a file that has neither.
 pub(super) fn label(file_type: Option<u64>, tensors: &[Tensor]) -> String {
-    let named = file_type.map(|number| number & !GUESSED).and_then(|number| {
-        LABELS.iter().find(|(known, _)| *known == number).map(|(_, label)| (*label).to_owned())
-    });
+    let named = file_type
+        .map(|number| number & !GUESSED)
+        .and_then(|number| LABELS.iter().find(|(known, _)| *known == number).map(|(_, label)| (*label).to_owned()));
     named.unwrap_or_else(|| dominant_type(tensors))
 }
 
