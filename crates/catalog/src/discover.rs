@@ -39,10 +39,10 @@ pub struct Found {
 }
 
 impl Found {
-    /// The file an engine is given: the only one, or the first of a split set.
+    /// The file an engine is given: the only one, or the first of a split set (of those that are there).
     ///
     /// # Panics
-    /// Never for what this module found: it has at least one file.
+    /// When `files` is empty, which it is never as this module fills it.
     pub fn path(&self) -> &Path {
         self.files.first().expect("a model is found by its files")
     }
@@ -132,6 +132,7 @@ pub fn settle(found: impl IntoIterator<Item = Found>) -> Discovery {
         match models.get(&model.key) {
             // The same file by way of two folders is not worth a word.
             Some(first) if first.files == model.files => {}
+            Some(_) if shadowed.iter().any(|other: &Shadowed| other.model.files == model.files) => {}
             Some(first) => shadowed.push(Shadowed { by: first.path().to_owned(), model }),
             None => {
                 models.insert(model.key.clone(), model);
@@ -416,6 +417,6 @@ mod tests {
         let discovery = settle(found.clone().into_iter().chain(found));
         assert_eq!(show(&discovery.models), "x:Q4_0 a/x-Q4_0.gguf 10\nx:Q8_0 b/x-Q8_0.gguf 10");
         let shadowed: Vec<_> = discovery.shadowed.iter().map(|s| (s.model.path(), s.by.as_path())).collect();
-        assert_eq!(shadowed.first(), Some(&(Path::new("/m/b/x.Q4_0.gguf"), Path::new("/m/a/x-Q4_0.gguf"))));
+        assert_eq!(shadowed, [(Path::new("/m/b/x.Q4_0.gguf"), Path::new("/m/a/x-Q4_0.gguf"))]);
     }
 }

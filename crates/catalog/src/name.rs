@@ -48,7 +48,7 @@ fn is_quantization(text: &str) -> bool {
     let mut parts = text.split('_');
     let base = parts.next().unwrap_or_default();
     match base {
-        "F16" | "F32" | "F64" | "BF16" | "FP16" | "FP32" | "BF32" | "FP8" | "NVFP4" => parts.next().is_none(),
+        "F16" | "F32" | "F64" | "BF16" | "FP16" | "FP32" | "FP8" | "NVFP4" => parts.next().is_none(),
         "MXFP4" => matches!(parts.next(), None | Some("MOE")) && parts.next().is_none(),
         _ => {
             let digits = ["IQ", "TQ", "Q", "I"].iter().find_map(|letters| base.strip_prefix(letters));
@@ -62,10 +62,8 @@ fn is_quantization(text: &str) -> bool {
 }
 
 /// What may follow the level of a quantisation.
-const SIZES: [&str; 25] = [
-    "0", "1", "4", "8", "K", "P", "S", "M", "L", "XS", "XXS", "XL", "XXL", "NL", "KS", "KSS", "KL", "KT", "XSS", "R4",
-    "R8", "KV", "H", "HQ", "MOE",
-];
+const SIZES: [&str; 19] =
+    ["0", "1", "4", "8", "K", "S", "M", "L", "XS", "XXS", "XL", "XXL", "NL", "KS", "KSS", "KL", "KT", "R4", "R8"];
 
 #[cfg(test)]
 mod tests {

@@ -11,7 +11,7 @@ use super::{Error, Header, file_type};
 pub enum Kind {
     /// A model, or the first file of one.
     Model,
-    /// A later file of a split set: tensors without metadata.
+    /// A later file of a split set: tensors, mostly without metadata.
     LaterShard,
     /// The part that turns images or sound into tokens of another model (`mmproj`).
     Projector,
@@ -238,7 +238,7 @@ fn kind(general_type: Option<&str>, architecture: &str, split: Option<&Split>) -
     match (general_type, architecture) {
         (Some("mmproj"), _) | (_, "clip") => Kind::Projector,
         (Some("adapter"), _) => Kind::Adapter,
-        (None, "") if split.is_some_and(|split| split.number > 0) => Kind::LaterShard,
+        (None | Some("model"), _) if split.is_some_and(|split| split.number > 0) => Kind::LaterShard,
         (None | Some("model"), _) => Kind::Model,
         (Some(other), _) => Kind::Other(other.to_owned()),
     }
