@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame};
@@ -26,6 +27,8 @@ pub(crate) struct Asked {
     pub(crate) stream: bool,
     stream_options: Option<StreamOptions>,
     max_tokens: Option<u64>,
+    /// Instead of `--fake-token-ms`, for this request.
+    fake_token_ms: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -40,6 +43,10 @@ const PROMPT_TOKENS: u64 = 7;
 impl Asked {
     pub(crate) fn tokens(&self, options: &Options) -> u64 {
         self.max_tokens.map_or(options.tokens, |max| max.min(options.tokens))
+    }
+
+    pub(crate) fn token(&self, options: &Options) -> Duration {
+        self.fake_token_ms.map_or(options.token, Duration::from_millis)
     }
 
     fn include_usage(&self) -> bool {
@@ -99,6 +106,7 @@ pub(crate) struct Stream {
     options: Arc<Options>,
     shape: Shape,
     tokens: u64,
+    token: Duration,
     include_usage: bool,
     echo: String,
     next: u64,
@@ -112,6 +120,7 @@ impl Stream {
             options: Arc::clone(options),
             shape,
             tokens: asked.tokens(options),
+            token: asked.token(options),
             include_usage: asked.include_usage(),
             echo: quoted(&String::from_utf8_lossy(body)),
             next: 0,
@@ -166,9 +175,9 @@ impl Body for Stream {
             return Poll::Pending;
         }
         let dies = this.options.die_mid_stream == Some(this.next);
-        if this.pause.is_none() && (dies || !this.options.token.is_zero() && this.next > 0) {
+        if this.pause.is_none() && (dies || !this.token.is_zero() && this.next > 0) {
             // What was sent before must be on the wire before the process is gone.
-            let pause = if dies { std::time::Duration::from_millis(20) } else { this.options.token };
+            let pause = if dies { Duration::from_millis(20) } else { this.token };
             this.pause = Some(Box::pin(sleep(pause)));
         }
         if let Some(pause) = &mut this.pause {

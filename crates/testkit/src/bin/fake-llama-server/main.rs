@@ -182,9 +182,10 @@ async fn answer(engine: Arc<Engine>, request: Request<Incoming>) -> Result<Answe
             response
         }
         Some(shape) => {
-            if !options.token.is_zero() {
+            let token = asked.token(options);
+            if !token.is_zero() {
                 let tokens = u32::try_from(asked.tokens(options)).unwrap_or(u32::MAX);
-                tokio::time::sleep(options.token * tokens).await;
+                tokio::time::sleep(token * tokens).await;
             }
             record.finish();
             json(200, answer::whole(shape, &asked, &body, options))

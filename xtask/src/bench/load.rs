@@ -1,0 +1,198 @@
+//! A closed-loop HTTP client that costs little and measures exactly.
+//!
+//! It reads just enough HTTP/1.1 to know where an answer ends, so that on a small machine most of the time goes into
+//! what is measured.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail, ensure};
+use hdrhistogram::Histogram;
+use memchr::memmem;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+/// What one run of requests showed.
+pub(crate) struct Sample {
+    /// Latency of each request, nanoseconds.
+    pub(crate) latency: Histogram<u64>,
+    /// Requests per second.
+    pub(crate) rate: f64,
+}
+
+/// Asks over and over on some connections, each as soon as it has its answer.
+pub(crate) async fn requests(
+    address: SocketAddr,
+    request: &[u8],
+    connections: usize,
+    duration: Duration,
+) -> anyhow::Result<Sample> {
+    let begun = Instant::now();
+    let tasks = (0..connections).map(|_| {
+        let request = request.to_vec();
+        tokio::spawn(async move {
+            let mut latency = histogram();
+            let mut wire = Wire::connect(address).await?;
+            while begun.elapsed() < duration {
+                let sent = Instant::now();
+                wire.send(&request).await?;
+                wire.answer().await?;
+                latency.record(nanos(sent.elapsed()))?;
+            }
+            anyhow::Ok(latency)
+        })
+    });
+    let tasks: Vec<_> = tasks.collect();
+    let mut latency = histogram();
+    for task in tasks {
+        latency.add(task.await??)?;
+    }
+    let rate = count(latency.len()) / begun.elapsed().as_secs_f64();
+    Ok(Sample { latency, rate })
+}
+
+/// What one run of streams showed.
+pub(crate) struct Streams {
+    /// From request to first event, nanoseconds.
+    pub(crate) first: Histogram<u64>,
+    /// From first event to last, per event, nanoseconds.
+    pub(crate) later: Histogram<u64>,
+}
+
+/// Reads streams, each connection one after the other.
+pub(crate) async fn streams(
+    address: SocketAddr,
+    request: &[u8],
+    connections: usize,
+    streams: usize,
+) -> anyhow::Result<Streams> {
+    let tasks = (0..connections).map(|_| {
+        let request = request.to_vec();
+        tokio::spawn(async move {
+            let (mut first, mut later) = (histogram(), histogram());
+            let mut wire = Wire::connect(address).await?;
+            for _ in 0..streams {
+                let sent = Instant::now();
+                wire.send(&request).await?;
+                let stream = wire.stream().await?;
+                first.record(nanos(stream.first - sent))?;
+                later.record(nanos(stream.last - stream.first) / stream.events.max(1))?;
+            }
+            anyhow::Ok((first, later))
+        })
+    });
+    let tasks: Vec<_> = tasks.collect();
+    let (mut first, mut later) = (histogram(), histogram());
+    for task in tasks {
+        let (of_task, later_of_task) = task.await??;
+        first.add(of_task)?;
+        later.add(later_of_task)?;
+    }
+    Ok(Streams { first, later })
+}
+
+/// One request, to see whether anyone answers it with 200.
+pub(crate) async fn answers(address: SocketAddr, request: &[u8]) -> bool {
+    let ask = async {
+        let mut wire = Wire::connect(address).await?;
+        wire.send(request).await?;
+        wire.answer().await
+    };
+    ask.await.is_ok()
+}
+
+struct Stream {
+    first: Instant,
+    last: Instant,
+    /// Events after the first.
+    events: u64,
+}
+
+struct Wire {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+}
+
+impl Wire {
+    async fn connect(address: SocketAddr) -> anyhow::Result<Self> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream, buffer: Vec::with_capacity(64 << 10) })
+    }
+
+    async fn send(&mut self, request: &[u8]) -> anyhow::Result<()> {
+        Ok(self.stream.write_all(request).await?)
+    }
+
+    /// Reads one answer of known length.
+    async fn answer(&mut self) -> anyhow::Result<()> {
+        let body = self.head().await?;
+        let head = self.buffer[..body].to_ascii_lowercase();
+        let at = memmem::find(&head, b"content-length: ").context("an answer without length")?;
+        let digits = head[at + 16..].iter().take_while(|byte| byte.is_ascii_digit());
+        let length = digits.fold(0, |length, digit| length * 10 + usize::from(digit - b'0'));
+        while self.buffer.len() < body + length {
+            self.read().await?;
+        }
+        self.buffer.drain(..body + length);
+        Ok(())
+    }
+
+    /// Reads one chunked stream of events.
+    async fn stream(&mut self) -> anyhow::Result<Stream> {
+        const END: &[u8] = b"\r\n0\r\n\r\n";
+        let mut seen = self.head().await?;
+        let (mut first, mut events) = (None, 0);
+        loop {
+            let found = memmem::find_iter(&self.buffer[seen..], b"data: ").count();
+            if found > 0 {
+                first.get_or_insert_with(Instant::now);
+                events += found as u64;
+            }
+            if self.buffer.ends_with(END) {
+                break;
+            }
+            // What may be the beginning of a mark is looked at again.
+            seen = self.buffer.len().saturating_sub(5).max(seen);
+            if self.buffer.len() > 32 << 10 {
+                self.buffer.drain(..seen - 8);
+                seen = 8;
+            }
+            self.read().await?;
+        }
+        self.buffer.clear();
+        let first = first.context("a stream without events")?;
+        Ok(Stream { first, last: Instant::now(), events: events - 1 })
+    }
+
+    /// Reads up to the end of a head and says where its body begins.
+    async fn head(&mut self) -> anyhow::Result<usize> {
+        loop {
+            if let Some(end) = memmem::find(&self.buffer, b"\r\n\r\n") {
+                ensure!(self.buffer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&self.buffer));
+                return Ok(end + 4);
+            }
+            self.read().await?;
+        }
+    }
+
+    async fn read(&mut self) -> anyhow::Result<()> {
+        if self.stream.read_buf(&mut self.buffer).await? == 0 {
+            bail!("the connection ended: {}", String::from_utf8_lossy(&self.buffer));
+        }
+        Ok(())
+    }
+}
+
+fn histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, 60_000_000_000, 3).expect("bounds and precision that the library allows")
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts of requests are far below 2^52")]
+fn count(count: u64) -> f64 {
+    count as f64
+}
