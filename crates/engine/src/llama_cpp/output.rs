@@ -135,7 +135,13 @@ fn sign(line: &str) -> Option<FailureClass> {
         ("model is corrupted or incomplete", FileCorrupt),
         ("unexpectedly reached end of file", FileCorrupt),
         ("bad gguf version", FileCorrupt),
+        ("only supports up to version", UnsupportedArch),
+        ("no longer supported", FileCorrupt),
+        ("mismatch between the host and model endianness", FileCorrupt),
+        ("but must be in [0", FileCorrupt),
+        ("exceeds maximum", FileCorrupt),
         ("has invalid", FileCorrupt),
+        ("check_tensor_dims", FileCorrupt),
         ("unknown model architecture", UnsupportedArch),
         ("unsupported model architecture", UnsupportedArch),
         ("clip cannot be used as main model", UnsupportedArch),
@@ -344,6 +350,11 @@ mod tests {
         check_class(
             "ggml_backend_cuda_buffer_type_alloc_buffer: allocating 9000.00 MiB on device 0: cudaMalloc failed: out of memory",
             Some(FailureClass::InsufficientVram),
+        );
+        check_class(
+            "E gguf_init_from_reader: this GGUF file is version 9 but this software only supports up to version 3\n\
+             E gguf_init_from_file_ptr: failed to read header",
+            Some(FailureClass::UnsupportedArch),
         );
         check_class("E srv load_model: failed to load model, 'x'", Some(FailureClass::BackendError));
         check_class("I srv llama_server: initializing ...", None);
