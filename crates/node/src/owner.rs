@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use engine::llama_cpp::ListedDevice;
 use engine::{Folders, Instance, Launch, LogWatch, Policy, Records, Status};
 use placement::{Decision, Occupancy, Resident};
-use route::{Blocker, Routes, Table, Target, Unavailable};
+use route::{Blocker, IdleSignal, Routes, Table, Target, Unavailable};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio_util::task::TaskTracker;
 use types::{ByteCount, DeviceName, FailureClass, InstanceId, InstanceState, LoadFailure, MemoryUse, Mode, ModelKey};
@@ -222,7 +222,7 @@ struct Owner {
     table: Table,
     view: watch::Sender<Arc<View>>,
     /// Told by targets when they become idle.
-    idle: Arc<Notify>,
+    idle: Arc<IdleSignal>,
     /// Told by callers that gave up.
     left: Arc<Notify>,
     /// Where instances tell that their status changed.
@@ -246,7 +246,7 @@ impl Owner {
                     None => return,
                 },
                 Some(id) = changed.recv() => self.instance_changed(&id),
-                () = self.idle.notified() => self.drained(),
+                () = self.idle.told() => self.drained(),
                 () = self.left.notified() => {}
                 () = tokio::time::sleep_until(wake.into()) => self.unload_idle(),
             }
@@ -369,6 +369,7 @@ impl Owner {
 
     /// Lets waiting loads proceed, first come first served.
     fn advance(&mut self) {
+        self.listen_for_idle();
         if self.devices.is_none() {
             return;
         }
@@ -417,6 +418,15 @@ impl Owner {
             }
         }
         self.settle_yielding(&yielding);
+    }
+
+    /// Has the ends of requests told while anybody waits for one, and looks for those that came before.
+    fn listen_for_idle(&mut self) {
+        let leaving = self.instances.iter().any(|instance| instance.going != Going::Stays);
+        self.idle.want(leaving || !self.pending.is_empty());
+        if leaving {
+            self.drained();
+        }
     }
 
     /// An instance stands in the way of its own successor (another context was asked for, or it is going already).
@@ -740,6 +750,8 @@ impl Owner {
         let unloads = self.config.idle_unload.into_iter().flat_map(|limit| {
             self.instances.iter().filter_map(move |instance| match instance.occupancy() {
                 Occupancy::Idle { since } => Some(now + limit.saturating_sub(since)),
+                // Nobody tells when it becomes idle; it is looked at again when it could be due at the earliest.
+                Occupancy::Busy { .. } => Some(now + limit),
                 _ => None,
             })
         });
@@ -883,11 +895,12 @@ impl Owner {
                 instance.leave(drain);
             }
         }
+        self.listen_for_idle();
         // Bounded: a draining engine is asked to end after `drain`, then killed after its patience, again and again.
         while !self.instances.is_empty() {
             tokio::select! {
                 Some(id) = changed.recv() => self.instance_changed(&id),
-                () = self.idle.notified() => self.drained(),
+                () = self.idle.told() => self.drained(),
             }
         }
     }
