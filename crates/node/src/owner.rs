@@ -29,6 +29,8 @@ const INPUTS_MAX: usize = 1024;
 const RAM_SHARE_PERCENT: u64 = 90;
 /// A crash loop that was cut is not begun again for this long, unless someone asks for it by hand.
 const REST_AFTER_CRASHES: Duration = Duration::from_secs(60);
+/// An instance that is unloaded by hand lets requests in flight go on for this long.
+const UNLOAD_DRAIN: Duration = Duration::from_secs(300);
 /// What a caller is told to wait where nothing better is known.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
@@ -55,8 +57,8 @@ pub struct Config {
     pub policy: Policy,
     /// Callers that may wait for loads at once.
     pub waiting_max: usize,
-    /// How long one waits.
-    pub wait_max: Duration,
+    /// How long one waits for others to make room.
+    pub room_wait_max: Duration,
     /// Requests in flight on one instance.
     pub in_flight_max: u64,
     /// How long a load waits for busy instances before those get no new requests.
@@ -101,8 +103,13 @@ impl Node {
         let (changes, changed) = mpsc::channel(INPUTS_MAX);
         let library = Library::scan(&config.sources);
         let (view, view_reader) = watch::channel(Arc::default());
-        let handle =
-            Handle { commands: commands.clone(), view: view_reader, left: Arc::default(), wait_max: config.wait_max };
+        let handle = Handle {
+            commands: commands.clone(),
+            view: view_reader,
+            left: Arc::default(),
+            room_wait_max: config.room_wait_max,
+            load_wait_max: config.policy.patience.load + config.policy.patience.stop,
+        };
 
         let mut owner = Owner {
             measurements: Measurements::open(config.data_dir.join("measurements.json")),
@@ -343,7 +350,7 @@ impl Owner {
             let _left = reply.send(Err(NotUnloaded::NotFound { name: name.to_owned() }));
             return;
         };
-        let drain = self.config.wait_max;
+        let drain = UNLOAD_DRAIN;
         match self.instances.iter_mut().find(|one| one.model.key == model.key) {
             Some(instance) => {
                 instance.mourners.push((model.key.clone(), reply));
@@ -431,7 +438,7 @@ impl Owner {
 
     /// An instance stands in the way of its own successor (another context was asked for, or it is going already).
     fn replace(&mut self, id: &InstanceId, pending: &Pending) {
-        let drain = self.config.wait_max;
+        let drain = UNLOAD_DRAIN;
         let Some(instance) = self.instances.iter_mut().find(|one| one.id == *id) else { return };
         let other_start = pending.context_requested.is_some_and(|context| context != instance.start.spec.context);
         if instance.going == Going::Stays && other_start {
