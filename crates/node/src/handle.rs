@@ -9,6 +9,7 @@ use types::ModelKey;
 
 use crate::demand::Waiter;
 use crate::library::Library;
+use crate::speeds::Speeds;
 use crate::view::View;
 
 /// What the owner can be asked.
@@ -18,7 +19,6 @@ pub(crate) enum Command {
     Unload { name: String, reply: oneshot::Sender<Result<ModelKey, NotUnloaded>> },
     Found(Library),
     Devices(Vec<engine::llama_cpp::ListedDevice>),
-    Ran { model: ModelKey, tokens_per_second: f64 },
     Stop { keep_engines: bool, drain: Duration, reply: oneshot::Sender<()> },
 }
 
@@ -29,6 +29,7 @@ pub struct Handle {
     pub(crate) view: watch::Receiver<Arc<View>>,
     /// Told when a caller gives up its place.
     pub(crate) left: Arc<Notify>,
+    pub(crate) speeds: Arc<Speeds>,
     /// How long a caller waits for others to make room.
     pub(crate) room_wait_max: Duration,
     /// How long a caller waits for a load that goes on.
@@ -88,9 +89,14 @@ impl Handle {
         answer.await.unwrap_or(Err(NotUnloaded::Stopping))
     }
 
-    /// Tells how fast a model generated. Dropped if the owner is busy: another will come.
+    /// Tells how fast a model generated, tokens per second.
     pub fn ran(&self, model: ModelKey, tokens_per_second: f64) {
-        let _busy = self.commands.try_send(Command::Ran { model, tokens_per_second });
+        self.speeds.set(model, tokens_per_second);
+    }
+
+    /// How fast a model generated the last time, tokens per second.
+    pub fn speed_of(&self, model: &ModelKey) -> Option<f64> {
+        self.speeds.get(model)
     }
 
     /// Stops: nobody is served any more; engines are ended after at most `drain`, or left running for the next snug.

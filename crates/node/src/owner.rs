@@ -21,6 +21,7 @@ use crate::handle::{Command, Handle, Loaded, NotUnloaded};
 use crate::library::{Library, Model, Sources};
 use crate::measurements::{Measurements, Start};
 use crate::models_folder;
+use crate::speeds::Speeds;
 use crate::view::{InstanceView, View, WaitingView, holds};
 
 /// Commands come from callers that wait, and those are bounded by `waiting_max`; this is room for bursts.
@@ -107,6 +108,7 @@ impl Node {
             commands: commands.clone(),
             view: view_reader,
             left: Arc::default(),
+            speeds: Arc::default(),
             room_wait_max: config.room_wait_max,
             load_wait_max: config.policy.patience.load + config.policy.patience.stop,
         };
@@ -120,6 +122,7 @@ impl Node {
             devices: None,
             idle: Arc::default(),
             left: Arc::clone(&handle.left),
+            speeds: Arc::clone(&handle.speeds),
             changes,
             folders,
             table,
@@ -156,7 +159,6 @@ struct Running {
     status: Status,
     target: Option<Arc<Target>>,
     waiters: Vec<Waiter>,
-    tokens_per_second: Option<f64>,
     going: Going,
     /// Those who wait for its end.
     mourners: Vec<(ModelKey, oneshot::Sender<Result<ModelKey, NotUnloaded>>)>,
@@ -232,6 +234,7 @@ struct Owner {
     idle: Arc<IdleSignal>,
     /// Told by callers that gave up.
     left: Arc<Notify>,
+    speeds: Arc<Speeds>,
     /// Where instances tell that their status changed.
     changes: mpsc::Sender<InstanceId>,
     tracker: TaskTracker,
@@ -267,15 +270,19 @@ impl Owner {
             Command::Want { name, context, waiter } => self.want(&name, context, waiter),
             Command::Unload { name, reply } => self.unload(&name, reply),
             Command::Found(library) => self.library = Arc::new(library),
-            Command::Devices(devices) => {
-                for device in &devices {
-                    tracing::info!(device = %device.name, total = %device.total, free = %device.free, "{}", device.description);
-                }
-                self.devices = Some(devices);
-            }
-            Command::Ran { model, tokens_per_second } => self.ran(&model, tokens_per_second),
+            Command::Devices(devices) => self.devices_listed(devices),
             Command::Stop { .. } => unreachable!("handled where the loop can end"),
         }
+    }
+
+    /// The engine has said what it sees. What was adopted holds memory already; that is models' memory too.
+    fn devices_listed(&mut self, mut devices: Vec<ListedDevice>) {
+        for device in &mut devices {
+            let held: ByteCount = self.instances.iter().map(|instance| instance.status.memory.on(&device.name)).sum();
+            device.free = device.total.min(device.free + held);
+            tracing::info!(device = %device.name, total = %device.total, free = %device.free, "{}", device.description);
+        }
+        self.devices = Some(devices);
     }
 
     // ---- wishes ----
@@ -599,7 +606,6 @@ impl Owner {
         let start = Start { file_size: model.size, spec };
         self.instances.push(Running {
             id,
-            tokens_per_second: self.measurements.tokens_per_second(&model.key),
             model,
             start,
             estimate: need,
@@ -643,7 +649,6 @@ impl Owner {
             self.watch_instance(record.id.clone(), &handle);
             self.instances.push(Running {
                 id: record.id,
-                tokens_per_second: self.measurements.tokens_per_second(&model.key),
                 start: Start { file_size: model.size, spec: record.spec },
                 model,
                 estimate: record.estimate,
@@ -708,6 +713,7 @@ impl Owner {
             target.close_to_new();
         }
         let key = instance.model.key.clone();
+        self.keep_speed(&key, &instance.start);
         let failure = instance.status.failure.filter(|_| instance.status.state == InstanceState::Failed);
         if let Some(failure) = &failure
             && instance.status.restarts > 0
@@ -730,6 +736,13 @@ impl Owner {
         }
     }
 
+    /// Keeps how fast a model ran beside what it held.
+    fn keep_speed(&mut self, key: &ModelKey, start: &Start) {
+        if let Some(tokens_per_second) = self.speeds.get(key) {
+            self.measurements.ran(key, start, tokens_per_second);
+        }
+    }
+
     /// Some target became idle: if it was to leave, it need not wait longer.
     fn drained(&mut self) {
         for instance in &mut self.instances {
@@ -739,13 +752,6 @@ impl Owner {
                 Going::Yields if idle => instance.leave(Duration::ZERO),
                 _ => {}
             }
-        }
-    }
-
-    fn ran(&mut self, key: &ModelKey, tokens_per_second: f64) {
-        if let Some(instance) = self.instances.iter_mut().find(|one| one.model.key == *key) {
-            instance.tokens_per_second = Some(tokens_per_second);
-            self.measurements.ran(key, &instance.start, tokens_per_second);
         }
     }
 
@@ -892,6 +898,11 @@ impl Owner {
             }
         }
         self.table.publish(Routes::default());
+        for (key, start) in
+            self.instances.iter().map(|one| (one.model.key.clone(), one.start.clone())).collect::<Vec<_>>()
+        {
+            self.keep_speed(&key, &start);
+        }
         let _saved = self.measurements.save().await;
         if keep_engines {
             // An engine that is still loading cannot be adopted; one that is ready is left to the next snug.
@@ -920,7 +931,6 @@ fn instance_view(instance: &Running) -> InstanceView {
         status: instance.status.clone(),
         estimate: instance.estimate.clone(),
         target: instance.target.clone(),
-        tokens_per_second: instance.tokens_per_second,
         leaving: instance.going == Going::Leaves,
     }
 }
