@@ -23,6 +23,7 @@ mod library;
 mod measurements;
 mod models_folder;
 mod owner;
+mod speeds;
 mod view;
 
 pub use handle::{Handle, Loaded, NotUnloaded};

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use engine::llama_cpp::ListedDevice;
 use engine::{Folders, Instance, Launch, LogWatch, Policy, Records, Status};
 use placement::{Decision, Occupancy, Resident};
-use route::{Blocker, Routes, Table, Target, Unavailable};
+use route::{Blocker, IdleSignal, Routes, Table, Target, Unavailable};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio_util::task::TaskTracker;
 use types::{ByteCount, DeviceName, FailureClass, InstanceId, InstanceState, LoadFailure, MemoryUse, Mode, ModelKey};
@@ -21,6 +21,7 @@ use crate::handle::{Command, Handle, Loaded, NotUnloaded};
 use crate::library::{Library, Model, Sources};
 use crate::measurements::{Measurements, Start};
 use crate::models_folder;
+use crate::speeds::Speeds;
 use crate::view::{InstanceView, View, WaitingView, holds};
 
 /// Commands come from callers that wait, and those are bounded by `waiting_max`; this is room for bursts.
@@ -29,6 +30,8 @@ const INPUTS_MAX: usize = 1024;
 const RAM_SHARE_PERCENT: u64 = 90;
 /// A crash loop that was cut is not begun again for this long, unless someone asks for it by hand.
 const REST_AFTER_CRASHES: Duration = Duration::from_secs(60);
+/// An instance that is unloaded by hand lets requests in flight go on for this long.
+const UNLOAD_DRAIN: Duration = Duration::from_secs(300);
 /// What a caller is told to wait where nothing better is known.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
@@ -55,8 +58,8 @@ pub struct Config {
     pub policy: Policy,
     /// Callers that may wait for loads at once.
     pub waiting_max: usize,
-    /// How long one waits.
-    pub wait_max: Duration,
+    /// How long one waits for others to make room.
+    pub room_wait_max: Duration,
     /// Requests in flight on one instance.
     pub in_flight_max: u64,
     /// How long a load waits for busy instances before those get no new requests.
@@ -101,8 +104,14 @@ impl Node {
         let (changes, changed) = mpsc::channel(INPUTS_MAX);
         let library = Library::scan(&config.sources);
         let (view, view_reader) = watch::channel(Arc::default());
-        let handle =
-            Handle { commands: commands.clone(), view: view_reader, left: Arc::default(), wait_max: config.wait_max };
+        let handle = Handle {
+            commands: commands.clone(),
+            view: view_reader,
+            left: Arc::default(),
+            speeds: Arc::default(),
+            room_wait_max: config.room_wait_max,
+            load_wait_max: config.policy.patience.load + config.policy.patience.stop,
+        };
 
         let mut owner = Owner {
             measurements: Measurements::open(config.data_dir.join("measurements.json")),
@@ -113,6 +122,7 @@ impl Node {
             devices: None,
             idle: Arc::default(),
             left: Arc::clone(&handle.left),
+            speeds: Arc::clone(&handle.speeds),
             changes,
             folders,
             table,
@@ -149,7 +159,6 @@ struct Running {
     status: Status,
     target: Option<Arc<Target>>,
     waiters: Vec<Waiter>,
-    tokens_per_second: Option<f64>,
     going: Going,
     /// Those who wait for its end.
     mourners: Vec<(ModelKey, oneshot::Sender<Result<ModelKey, NotUnloaded>>)>,
@@ -222,9 +231,10 @@ struct Owner {
     table: Table,
     view: watch::Sender<Arc<View>>,
     /// Told by targets when they become idle.
-    idle: Arc<Notify>,
+    idle: Arc<IdleSignal>,
     /// Told by callers that gave up.
     left: Arc<Notify>,
+    speeds: Arc<Speeds>,
     /// Where instances tell that their status changed.
     changes: mpsc::Sender<InstanceId>,
     tracker: TaskTracker,
@@ -246,7 +256,7 @@ impl Owner {
                     None => return,
                 },
                 Some(id) = changed.recv() => self.instance_changed(&id),
-                () = self.idle.notified() => self.drained(),
+                () = self.idle.told() => self.drained(),
                 () = self.left.notified() => {}
                 () = tokio::time::sleep_until(wake.into()) => self.unload_idle(),
             }
@@ -260,15 +270,19 @@ impl Owner {
             Command::Want { name, context, waiter } => self.want(&name, context, waiter),
             Command::Unload { name, reply } => self.unload(&name, reply),
             Command::Found(library) => self.library = Arc::new(library),
-            Command::Devices(devices) => {
-                for device in &devices {
-                    tracing::info!(device = %device.name, total = %device.total, free = %device.free, "{}", device.description);
-                }
-                self.devices = Some(devices);
-            }
-            Command::Ran { model, tokens_per_second } => self.ran(&model, tokens_per_second),
+            Command::Devices(devices) => self.devices_listed(devices),
             Command::Stop { .. } => unreachable!("handled where the loop can end"),
         }
+    }
+
+    /// The engine has said what it sees. What was adopted holds memory already; that is models' memory too.
+    fn devices_listed(&mut self, mut devices: Vec<ListedDevice>) {
+        for device in &mut devices {
+            let held: ByteCount = self.instances.iter().map(|instance| instance.status.memory.on(&device.name)).sum();
+            device.free = device.total.min(device.free + held);
+            tracing::info!(device = %device.name, total = %device.total, free = %device.free, "{}", device.description);
+        }
+        self.devices = Some(devices);
     }
 
     // ---- wishes ----
@@ -343,7 +357,7 @@ impl Owner {
             let _left = reply.send(Err(NotUnloaded::NotFound { name: name.to_owned() }));
             return;
         };
-        let drain = self.config.wait_max;
+        let drain = UNLOAD_DRAIN;
         match self.instances.iter_mut().find(|one| one.model.key == model.key) {
             Some(instance) => {
                 instance.mourners.push((model.key.clone(), reply));
@@ -369,6 +383,7 @@ impl Owner {
 
     /// Lets waiting loads proceed, first come first served.
     fn advance(&mut self) {
+        self.listen_for_idle();
         if self.devices.is_none() {
             return;
         }
@@ -419,9 +434,18 @@ impl Owner {
         self.settle_yielding(&yielding);
     }
 
+    /// Has the ends of requests told while anybody waits for one, and looks for those that came before.
+    fn listen_for_idle(&mut self) {
+        let leaving = self.instances.iter().any(|instance| instance.going != Going::Stays);
+        self.idle.want(leaving || !self.pending.is_empty());
+        if leaving {
+            self.drained();
+        }
+    }
+
     /// An instance stands in the way of its own successor (another context was asked for, or it is going already).
     fn replace(&mut self, id: &InstanceId, pending: &Pending) {
-        let drain = self.config.wait_max;
+        let drain = UNLOAD_DRAIN;
         let Some(instance) = self.instances.iter_mut().find(|one| one.id == *id) else { return };
         let other_start = pending.context_requested.is_some_and(|context| context != instance.start.spec.context);
         if instance.going == Going::Stays && other_start {
@@ -582,7 +606,6 @@ impl Owner {
         let start = Start { file_size: model.size, spec };
         self.instances.push(Running {
             id,
-            tokens_per_second: self.measurements.tokens_per_second(&model.key),
             model,
             start,
             estimate: need,
@@ -626,7 +649,6 @@ impl Owner {
             self.watch_instance(record.id.clone(), &handle);
             self.instances.push(Running {
                 id: record.id,
-                tokens_per_second: self.measurements.tokens_per_second(&model.key),
                 start: Start { file_size: model.size, spec: record.spec },
                 model,
                 estimate: record.estimate,
@@ -691,6 +713,7 @@ impl Owner {
             target.close_to_new();
         }
         let key = instance.model.key.clone();
+        self.keep_speed(&key, &instance.start);
         let failure = instance.status.failure.filter(|_| instance.status.state == InstanceState::Failed);
         if let Some(failure) = &failure
             && instance.status.restarts > 0
@@ -713,6 +736,13 @@ impl Owner {
         }
     }
 
+    /// Keeps how fast a model ran beside what it held.
+    fn keep_speed(&mut self, key: &ModelKey, start: &Start) {
+        if let Some(tokens_per_second) = self.speeds.get(key) {
+            self.measurements.ran(key, start, tokens_per_second);
+        }
+    }
+
     /// Some target became idle: if it was to leave, it need not wait longer.
     fn drained(&mut self) {
         for instance in &mut self.instances {
@@ -725,13 +755,6 @@ impl Owner {
         }
     }
 
-    fn ran(&mut self, key: &ModelKey, tokens_per_second: f64) {
-        if let Some(instance) = self.instances.iter_mut().find(|one| one.model.key == *key) {
-            instance.tokens_per_second = Some(tokens_per_second);
-            self.measurements.ran(key, &instance.start, tokens_per_second);
-        }
-    }
-
     // ---- time ----
 
     /// When something is due next: an idle unload, or the end of a load's patience.
@@ -740,6 +763,8 @@ impl Owner {
         let unloads = self.config.idle_unload.into_iter().flat_map(|limit| {
             self.instances.iter().filter_map(move |instance| match instance.occupancy() {
                 Occupancy::Idle { since } => Some(now + limit.saturating_sub(since)),
+                // Nobody tells when it becomes idle; it is looked at again when it could be due at the earliest.
+                Occupancy::Busy { .. } => Some(now + limit),
                 _ => None,
             })
         });
@@ -873,6 +898,11 @@ impl Owner {
             }
         }
         self.table.publish(Routes::default());
+        for (key, start) in
+            self.instances.iter().map(|one| (one.model.key.clone(), one.start.clone())).collect::<Vec<_>>()
+        {
+            self.keep_speed(&key, &start);
+        }
         let _saved = self.measurements.save().await;
         if keep_engines {
             // An engine that is still loading cannot be adopted; one that is ready is left to the next snug.
@@ -883,11 +913,12 @@ impl Owner {
                 instance.leave(drain);
             }
         }
+        self.listen_for_idle();
         // Bounded: a draining engine is asked to end after `drain`, then killed after its patience, again and again.
         while !self.instances.is_empty() {
             tokio::select! {
                 Some(id) = changed.recv() => self.instance_changed(&id),
-                () = self.idle.notified() => self.drained(),
+                () = self.idle.told() => self.drained(),
             }
         }
     }
@@ -900,7 +931,6 @@ fn instance_view(instance: &Running) -> InstanceView {
         status: instance.status.clone(),
         estimate: instance.estimate.clone(),
         target: instance.target.clone(),
-        tokens_per_second: instance.tokens_per_second,
         leaving: instance.going == Going::Leaves,
     }
 }
