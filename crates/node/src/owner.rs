@@ -147,13 +147,11 @@ impl Owner {
             return;
         };
         let by_hand = matches!(waiter, Waiter::Load(_));
-        if let Some(instance) =
-            self.instances.iter_mut().find(|one| one.model.key == model.key && one.going == Going::Stays)
-            && context.is_none_or(|context| context == instance.start.spec.context)
-        {
-            match instance.serves() {
-                Some(target) => waiter.serve(target, &instance.loaded(Duration::ZERO), self.config.in_flight_max),
-                None => self.join_instance(&model.key, waiter),
+        let full = self.waiting() >= self.config.waiting_max;
+        if let Some(instance) = self.instances.iter_mut().find(|one| one.model.key == model.key && one.suits(context)) {
+            match instance.target {
+                None if full => waiter.refuse(self.queue_full()),
+                _ => instance.take_over(vec![waiter], self.config.in_flight_max),
             }
             return;
         }
@@ -169,7 +167,7 @@ impl Owner {
         let joined = |pending: &&mut Pending| {
             *pending.key() == model.key && (context.is_none() || pending.context_requested == context)
         };
-        if self.waiting() >= self.config.waiting_max {
+        if full {
             waiter.refuse(self.queue_full());
         } else if let Some(pending) = self.pending.iter_mut().find(joined) {
             pending.waiters.push(waiter);
@@ -183,16 +181,6 @@ impl Owner {
                 since: Instant::now(),
                 blockers: Vec::new(),
             });
-        }
-    }
-
-    fn join_instance(&mut self, key: &ModelKey, waiter: Waiter) {
-        if self.waiting() >= self.config.waiting_max {
-            waiter.refuse(self.queue_full());
-        } else if let Some(instance) =
-            self.instances.iter_mut().find(|one| one.model.key == *key && one.going == Going::Stays)
-        {
-            instance.waiters.push(waiter);
         }
     }
 
@@ -247,11 +235,17 @@ impl Owner {
         let mut yielding: Vec<InstanceId> = Vec::new();
         let mut blocked = false;
         while let Some(mut pending) = queue.pop_front() {
-            if let Some(instance) = self.instances.iter().find(|one| one.model.key == *pending.key()) {
-                // It was replaced by itself: wait until the old one is gone, and see that it goes.
-                let id = instance.id.clone();
-                self.replace(&id, &pending);
-                yielding.push(id);
+            if let Some(index) = self.instances.iter().position(|one| one.model.key == *pending.key()) {
+                if self.instances[index].suits(pending.context_requested) {
+                    self.instances[index].take_over(pending.waiters, self.config.in_flight_max);
+                    continue;
+                }
+                // The old one has to be gone first: it is going already, or it is asked to for another context.
+                if pending.context_requested.is_some() {
+                    let id = self.instances[index].id.clone();
+                    self.replace(&id);
+                    yielding.push(id);
+                }
                 self.pending.push_back(pending);
                 blocked = true;
                 continue;
@@ -298,33 +292,27 @@ impl Owner {
         }
     }
 
-    /// An instance stands in the way of its own successor (another context was asked for, or it is going already).
-    fn replace(&mut self, id: &InstanceId, pending: &Pending) {
-        let drain = UNLOAD_DRAIN;
-        let Some(instance) = self.instances.iter_mut().find(|one| one.id == *id) else { return };
-        let other_start = pending.context_requested.is_some_and(|context| context != instance.start.spec.context);
-        if instance.going == Going::Stays && other_start {
-            let idle = instance.target.as_ref().is_some_and(|target| target.close());
-            if idle {
-                instance.leave(drain);
-            }
-        }
-        if instance.going == Going::Yields
-            && instance.target.as_ref().is_some_and(|target| target.load().in_flight == 0)
+    /// An idle instance leaves for its own successor with another context; a busy one yields to it.
+    fn replace(&mut self, id: &InstanceId) {
+        if let Some(instance) = self.instances.iter_mut().find(|one| one.id == *id)
+            && instance.going == Going::Stays
+            && instance.target.as_ref().is_some_and(|target| target.close())
         {
             instance.leave(Duration::ZERO);
         }
     }
 
-    /// Closes instances that have to make way to new requests, and reopens those that need not any more.
+    /// Closes instances that have to make way to new requests, and reopens those that need not any more. Callers that
+    /// queued behind a reopened one are then served by it.
     fn settle_yielding(&mut self, yielding: &[InstanceId]) {
-        let mut reopened = Vec::new();
         for instance in &mut self.instances {
             let Some(target) = &instance.target else { continue };
             let wanted = yielding.contains(&instance.id);
             match instance.going {
                 Going::Stays if wanted => {
-                    tracing::info!(model = %instance.model.key, "takes no new requests: another model has waited for its place");
+                    tracing::info!(
+                        model = %instance.model.key, "takes no new requests: another model has waited for its place"
+                    );
                     target.close_to_new();
                     instance.going = Going::Yields;
                     if target.load().in_flight == 0 {
@@ -334,21 +322,14 @@ impl Owner {
                 Going::Yields if !wanted => {
                     target.reopen();
                     instance.going = Going::Stays;
-                    reopened.push(instance.model.key.clone());
+                    let key = &instance.model.key;
+                    let behind =
+                        self.pending.iter().position(|one| one.key() == key && one.context_requested.is_none());
+                    if let Some(pending) = behind.and_then(|index| self.pending.remove(index)) {
+                        instance.take_over(pending.waiters, self.config.in_flight_max);
+                    }
                 }
                 _ => {}
-            }
-        }
-        // Callers that came meanwhile queued behind it; it serves them now.
-        for key in reopened {
-            let position = self.pending.iter().position(|pending| *pending.key() == key);
-            if let Some(pending) = position.and_then(|index| self.pending.remove(index))
-                && let Some(instance) = self.instances.iter().find(|one| one.model.key == key)
-                && let Some(target) = instance.serves()
-            {
-                for waiter in pending.waiters {
-                    waiter.serve(target, &instance.loaded(Duration::ZERO), self.config.in_flight_max);
-                }
             }
         }
     }

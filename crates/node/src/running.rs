@@ -41,8 +41,20 @@ pub(crate) enum Going {
 }
 
 impl Running {
-    pub(crate) fn serves(&self) -> Option<&Arc<Target>> {
-        self.target.as_ref().filter(|_| self.going == Going::Stays)
+    /// Whether it is what a caller wants who asks for this context.
+    pub(crate) fn suits(&self, context: Option<u64>) -> bool {
+        self.going == Going::Stays && context.is_none_or(|context| context == self.start.spec.context)
+    }
+
+    /// Serves callers at once, or has them wait for the end of its load. `limit` is how many requests it may hold.
+    pub(crate) fn take_over(&mut self, waiters: Vec<Waiter>, limit: u64) {
+        match &self.target {
+            Some(target) => {
+                let loaded = self.loaded(Duration::ZERO);
+                waiters.into_iter().for_each(|waiter| waiter.serve(target, &loaded, limit));
+            }
+            None => self.waiters.extend(waiters),
+        }
     }
 
     pub(crate) fn occupancy(&self) -> Occupancy {
