@@ -25,6 +25,11 @@ const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 /// How long to wait before asking an engine again that has too much to do or has just died.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
+/// A dead engine's target is closed within milliseconds of its death; so long is waited for that at most.
+const DEATH_SEEN_WITHIN: Duration = Duration::from_secs(1);
+/// How often it is looked at meanwhile.
+const DEATH_LOOK_PERIOD: Duration = Duration::from_millis(5);
+
 /// Answers a request with what the engine of its model says.
 pub(crate) async fn forward(gateway: Arc<Gateway>, endpoint: Endpoint, request: Request) -> Response {
     let id = RequestId::of(request.headers());
@@ -63,7 +68,8 @@ impl Gateway {
         let (head, body) = request.into_parts();
         let body = body::read(&head.headers, body, &self.limits).await?;
         let read = Instant::now();
-        let (lease, waited) = self.lease(&routing::model_name(&body)?, tally).await?;
+        let name = routing::model_name(&body)?;
+        let (mut lease, waited) = self.lease(&name, tally).await?;
 
         let uri = target_uri(endpoint, &head.uri);
         let request = |host: &HeaderValue| {
@@ -78,12 +84,17 @@ impl Gateway {
         };
         let mut patience = Patience::new(self.limits.engine_idle_timeout);
         let before = read.elapsed().saturating_sub(waited);
-        let address = lease.target().address();
-        let (response, connection) = self
-            .pool
-            .send(address, &mut patience, request)
-            .await
-            .map_err(|error| unanswered(&error, lease.target(), id))?;
+        let mut sent = self.pool.send(lease.target().address(), &mut patience, &request).await;
+        if let Err(SendError::Connect { .. }) = sent
+            && is_gone(lease.target()).await
+        {
+            // The engine has just died. It got nothing of this request, which can wait for it like any other.
+            drop(lease);
+            (lease, _) = self.lease(&name, tally).await?;
+            patience = Patience::new(self.limits.engine_idle_timeout);
+            sent = self.pool.send(lease.target().address(), &mut patience, &request).await;
+        }
+        let (response, connection) = sent.map_err(|error| unanswered(&error, lease.target(), id))?;
         Ok(Answer { response, connection, lease, patience, before, begun: Instant::now() })
     }
 
@@ -134,6 +145,16 @@ impl Answer {
         *response.headers_mut() = headers;
         response
     }
+}
+
+/// Whether whoever looks after the engine has seen that it is dead, or sees it in a moment.
+async fn is_gone(target: &Target) -> bool {
+    let closed = async {
+        while !target.is_closed() {
+            tokio::time::sleep(DEATH_LOOK_PERIOD).await;
+        }
+    };
+    tokio::time::timeout(DEATH_SEEN_WITHIN, closed).await.is_ok()
 }
 
 /// The engine's path is ours without a slash at the end; the query goes along.
