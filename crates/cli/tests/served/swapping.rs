@@ -38,7 +38,7 @@ async fn two_models_take_turns_under_twenty_callers() {
 async fn calls(snug: &Snug<'_>, caller: usize) {
     for request in 0..REQUESTS {
         let model = ["One", "Two"][(caller + request) % 2];
-        let text = if (caller / 2 + request) % 2 == 0 {
+        let text = if (caller / 2 + request).is_multiple_of(2) {
             snug.chat(model, json!({})).await.ok()["choices"][0]["message"]["content"].as_str().unwrap().to_owned()
         } else {
             let mut stream = snug.stream(model, json!({})).await;
