@@ -91,8 +91,9 @@ section! {
         max_connections: u32 = 4096,
         /// How many requests may wait for models to load, all together. Default: 512.
         max_waiting: u32 = 512,
-        /// How long a request waits for its model to load. Default: 5m.
-        max_wait: Duration = minutes(5),
+        /// How long a request waits for models in use to make room for its own; a load that goes on is waited for beyond
+        /// that, up to engine.load_timeout. Default: 2m.
+        max_wait: Duration = minutes(2),
         /// How many requests one instance is given at once. Default: 256.
         max_in_flight: u32 = 256,
         /// How long running requests may go on after snug was told to stop. Default: 30s.

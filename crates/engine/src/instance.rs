@@ -255,16 +255,22 @@ impl Instance {
 
     async fn live(mut self, mut commands: mpsc::Receiver<Command>) {
         let mut looks: u32 = 0;
+        let mut is_wanted = true;
         while !self.life.is_over() {
             let loading = matches!(self.life.phase, Phase::Loading(_));
             let look = tokio::time::sleep(if loading { PROGRESS_PERIOD } else { UPKEEP_PERIOD });
             // Every arm is cancel-safe: it waits for a state that stays (an exit, a deadline, a told growth) or for a
             // channel; a probe is kept in `self` across turns.
             let event = tokio::select! {
-                command = commands.recv() => match command {
+                command = commands.recv(), if is_wanted => match command {
                     Some(Command::Stop { drain }) => Some(Event::Stop { drain }),
                     Some(Command::Drained) => Some(Event::Drained),
-                    // Nobody is left who could want anything: snug ends and leaves the engine to the next one.
+                    // Nobody is left who could want anything. An engine that was told to end is seen to its end; any
+                    // other is left to the next snug.
+                    None if self.life.is_ending() => {
+                        is_wanted = false;
+                        None
+                    }
                     None => return,
                 },
                 ended = ended(&mut self.process) => Some(self.buried(ended)),
@@ -299,7 +305,11 @@ impl Instance {
             for effect in effects {
                 match effect {
                     Effect::Spawn => next = Some(self.spawn()),
-                    Effect::Deadline(after) => self.deadline = Some(Instant::now() + after),
+                    Effect::Deadline(after) => self.deadline = Instant::now().checked_add(after),
+                    Effect::DeadlineNoLaterThan(after) => {
+                        let at = Instant::now().checked_add(after);
+                        self.deadline = self.deadline.into_iter().chain(at).min();
+                    }
                     Effect::NoDeadline => self.deadline = None,
                     Effect::Terminate => self.signal(Signal::TERM),
                     Effect::Kill => self.signal(Signal::KILL),
@@ -427,8 +437,7 @@ impl Instance {
     }
 
     fn open_log(&self) -> Option<(LogFile, std::fs::File)> {
-        let name: String = self.launch.model.to_string().chars().map(|c| if file_safe(c) { c } else { '_' }).collect();
-        let path = self.folders.logs.join(format!("{name}.log"));
+        let path = self.folders.logs.join(log_name(&self.launch.model));
         LogFile::open(&path, self.policy.log_size_max, &self.folders.watch)
             .inspect_err(|error| {
                 tracing::warn!(log.path = %path.display(), %error, "the engine runs without a log");
@@ -515,15 +524,17 @@ impl Instance {
 
     /// The look now and then: progress while loading, upkeep while serving.
     fn look(&mut self, loading: bool, looks: u32) {
+        if loading {
+            self.read_log();
+        }
+        if let Some(log) = &mut self.log
+            && let Err(error) = log.rotate_if_large()
+        {
+            tracing::warn!(engine.id = %self.launch.id, %error, "could not rotate the engine's log");
+        }
         if !loading {
-            if let Some(log) = &mut self.log
-                && let Err(error) = log.rotate_if_large()
-            {
-                tracing::warn!(engine.id = %self.launch.id, %error, "could not rotate the engine's log");
-            }
             return;
         }
-        self.read_log();
         if looks.is_multiple_of(PROBE_EVERY) && self.probe.is_none() {
             self.start_probe();
         }
@@ -574,8 +585,22 @@ const fn progress_floor(phase: LoadPhase) -> f64 {
     }
 }
 
-const fn file_safe(c: char) -> bool {
-    c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')
+/// The log's file name for a model: its key with what does not belong into a file name replaced. Where that loses
+/// something, a hash follows: two engines must never write into one log, and each read the other's reports.
+fn log_name(model: &ModelKey) -> String {
+    const CHARACTERS_MAX: usize = 150;
+    let key = model.to_string();
+    let safe = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let name: String = key.chars().take(CHARACTERS_MAX).map(|c| if safe(c) { c } else { '_' }).collect();
+    let is_plain = |part: &str| part.chars().all(safe);
+    if is_plain(model.id.as_str()) && is_plain(model.variant.as_str()) && name.len() == key.len() {
+        return format!("{name}.log");
+    }
+    // FNV-1a: the name must be the same in every build, or an adopted engine's log would not be found again.
+    let hash = key
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    format!("{name}-{hash:016x}.log")
 }
 
 /// An address on loopback that nobody listens on now. Somebody may take it before the engine does; then the engine says
@@ -609,5 +634,26 @@ async fn answered(probe: &mut Option<Pin<Box<dyn Future<Output = bool> + Send>>>
     match probe {
         Some(probe) => probe.as_mut().await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use types::{ModelId, Variant};
+
+    fn check(id: &str, variant: &str, expected: &str) {
+        let key = ModelKey { id: ModelId::new(id), variant: Variant::new(variant) };
+        assert_eq!(log_name(&key), expected);
+    }
+
+    #[test]
+    fn a_log_is_named_for_its_model_and_no_other() {
+        check("SmolLM2-135M-Instruct", "Q4_1", "SmolLM2-135M-Instruct_Q4_1.log");
+        check("qwen/qwen3", "Q8_0", "qwen_qwen3_Q8_0-1ed14b696601696b.log");
+        check("通义", "", "__-07eb0a751ff0a5c8.log");
+        check("文心", "", "__-c790bdb9fd1ace6b.log");
+        let long = ModelKey { id: ModelId::new("界".repeat(500)), variant: Variant::new("") };
+        assert!(log_name(&long).len() < 200);
     }
 }

@@ -14,6 +14,7 @@
 //!                    Failed ◀─────────┘            Adopted: Idle ──▶ Ready
 //!
 //!  Stop, from anywhere:  Ready ─▶ Draining ─Drained/Deadline─▶ Terminating ─Deadline─▶ Killing ─Exited─▶ Stopped
+//!                        Draining, and a Stop in more of a hurry: its deadline comes sooner, never later
 //!                        Loading ─▶ Terminating …       Spawning: remembered, then as Loading    Idle, Resting ─▶ Stopped
 //!  A load that takes too long:  Loading ─Deadline─▶ Killing ─Exited─▶ Failed
 //! ```
@@ -137,6 +138,8 @@ pub enum Effect {
     Spawn,
     /// Send [`Event::Deadline`] after this long; replaces an earlier one.
     Deadline(Duration),
+    /// As [`Effect::Deadline`], unless the one that is set comes earlier.
+    DeadlineNoLaterThan(Duration),
     /// Forget the deadline.
     NoDeadline,
     /// Ask the process group to end.
@@ -149,6 +152,14 @@ impl Life {
     /// A life that has not begun.
     pub const fn new() -> Self {
         Self { phase: Phase::Idle, restarts: 0 }
+    }
+
+    /// Whether it is being ended: then its end is seen through, whoever still wants something.
+    pub const fn is_ending(&self) -> bool {
+        matches!(
+            self.phase,
+            Phase::Spawning { stopping: true } | Phase::Draining | Phase::Terminating | Phase::Killing(_)
+        )
     }
 
     /// Whether nothing more will happen.
@@ -180,7 +191,7 @@ impl Default for Life {
 
 /// The next life and what to do. An event that means nothing in a phase changes nothing.
 pub fn step(life: Life, event: Event, patience: &Patience) -> (Life, Vec<Effect>) {
-    use Effect::{Deadline, Kill, NoDeadline, Spawn, Terminate};
+    use Effect::{Deadline, DeadlineNoLaterThan, Kill, NoDeadline, Spawn, Terminate};
     use Phase::{Draining, Failed, Idle, Killing, Loading, Ready, Resting, Spawning, Stopped, Terminating};
 
     match (life.phase, event) {
@@ -209,6 +220,7 @@ pub fn step(life: Life, event: Event, patience: &Patience) -> (Life, Vec<Effect>
         (Spawning { .. }, Event::Stop { .. }) => (life.to(Spawning { stopping: true }), vec![]),
         (Loading(_), Event::Stop { .. }) => (life.to(Terminating), vec![Terminate, Deadline(patience.stop)]),
         (Ready, Event::Stop { drain }) => (life.to(Draining), vec![Deadline(drain)]),
+        (Draining, Event::Stop { drain }) => (life, vec![DeadlineNoLaterThan(drain)]),
 
         (Draining, Event::Drained | Event::Deadline) => {
             (life.to(Terminating), vec![Terminate, Deadline(patience.stop)])
@@ -299,6 +311,14 @@ mod tests {
             Phase::Stopped,
             &[Effect::NoDeadline],
         );
+    }
+
+    #[test]
+    fn a_second_stop_may_only_hurry() {
+        use Event::{Healthy, Spawned, Start, Stop};
+        let (long, short) = (Duration::from_secs(300), Duration::ZERO);
+        let events = [Start, Spawned, Healthy, Stop { drain: long }, Stop { drain: short }];
+        check(&events, Phase::Draining, &[Effect::DeadlineNoLaterThan(short)]);
     }
 
     #[test]
@@ -418,7 +438,7 @@ mod tests {
                             prop_assert!(!world.process && !world.spawning, "two processes at once");
                             world.spawning = true;
                         }
-                        Effect::Deadline(_) => world.timer = true,
+                        Effect::Deadline(_) | Effect::DeadlineNoLaterThan(_) => world.timer = true,
                         Effect::NoDeadline => world.timer = false,
                         Effect::Terminate | Effect::Kill => prop_assert!(world.process, "a signal to nobody"),
                     }

@@ -128,19 +128,21 @@ impl LogFile {
         }
     }
 
-    /// Calls `each` for every line that was completed since the last call.
+    /// Calls `each` for every line that was completed since the last call and before this one: an engine that writes
+    /// faster than we read does not keep us here.
     pub(crate) fn read_lines(&mut self, mut each: impl FnMut(&str)) -> io::Result<()> {
-        loop {
-            if self.reader.metadata()?.len() < self.offset {
-                // Somebody else cut the file.
-                self.offset = 0;
-                self.partial.clear();
-            }
+        let end = self.reader.metadata()?.len();
+        if end < self.offset {
+            // Somebody else cut the file.
+            self.offset = 0;
+            self.partial.clear();
+        }
+        while self.offset < end {
             self.reader.seek(SeekFrom::Start(self.offset))?;
             let mut fresh = Vec::new();
             let count = (&mut self.reader).take(READ_BYTES_MAX).read_to_end(&mut fresh)?;
             if count == 0 {
-                return Ok(());
+                break;
             }
             self.offset += count as u64;
             for piece in fresh.split_inclusive(|&byte| byte == b'\n') {
@@ -151,6 +153,7 @@ impl LogFile {
                 }
             }
         }
+        Ok(())
     }
 
     /// If the file is too large, keeps its text beside it (one generation) and cuts it. Lines not read yet are lost to
@@ -209,6 +212,22 @@ mod tests {
         assert_eq!(lines(&mut log), ["one"]);
         engine.write_all(b"o\n\xff\n").unwrap();
         assert_eq!(lines(&mut log), ["two", "\u{fffd}"]);
+    }
+
+    #[test]
+    fn a_flood_is_read_as_far_as_it_had_come() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("engine.log");
+        let (mut log, mut engine) = LogFile::open(&path, ByteCount::mib(8), &LogWatch(None)).unwrap();
+        engine.write_all(b"first\n").unwrap();
+        let mut count = 0;
+        log.read_lines(|_| {
+            count += 1;
+            assert!(count < 1000, "it would never come back");
+            engine.write_all(b"another\n").unwrap();
+        })
+        .unwrap();
+        assert!(!lines(&mut log).is_empty(), "what came meanwhile is there the next time");
     }
 
     #[test]

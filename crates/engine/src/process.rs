@@ -227,8 +227,17 @@ mod tests {
             .kill_on_drop(true)
             .spawn()
             .unwrap();
-        let found = find_by_environment("SNUG_TEST_MARK", &mark);
-        assert_eq!(found.map(|identity| identity.pid), child.id());
+        // The kernel lets a parent go on a moment before the child's new environment can be seen.
+        let found = async {
+            loop {
+                match find_by_environment("SNUG_TEST_MARK", &mark) {
+                    Some(identity) => return identity.pid,
+                    None => tokio::task::yield_now().await,
+                }
+            }
+        };
+        let found = tokio::time::timeout(Duration::from_secs(10), found).await.unwrap();
+        assert_eq!(Some(found), child.id());
         assert_eq!(find_by_environment("SNUG_TEST_MARK", "nobody"), None);
         child.kill().await.unwrap();
     }

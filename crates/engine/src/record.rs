@@ -1,7 +1,9 @@
 //! What is written down about each running engine, so that the next snug finds it: one small file per instance.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -75,7 +77,9 @@ impl Records {
         let written = serde_json::to_vec_pretty(record).map_err(io::Error::from).and_then(|bytes| {
             let path = self.path(&record.id);
             let temporary = path.with_extension("tmp");
-            std::fs::write(&temporary, bytes)?;
+            // Arguments of an engine may hold secrets.
+            let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+            file.write_all(&bytes)?;
             std::fs::rename(&temporary, path)
         });
         if let Err(error) = written {

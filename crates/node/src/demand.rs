@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use route::{Lease, Target, Unavailable};
 use tokio::sync::oneshot;
-use types::{LoadFailure, MemoryUse, ModelKey};
+use types::{FailureClass, LoadFailure, MemoryUse, ModelKey};
 
 use crate::handle::Loaded;
 use crate::library::Model;
@@ -82,6 +82,17 @@ impl Pending {
     /// Its model's key.
     pub(crate) fn key(&self) -> &ModelKey {
         &self.model.key
+    }
+
+    /// This load failed before there was an engine.
+    pub(crate) fn failure(&self, class: FailureClass, message: impl Into<String>) -> LoadFailure {
+        LoadFailure {
+            model: self.key().clone(),
+            context_requested: self.context_requested,
+            class,
+            message: message.into(),
+            engine_log: String::new(),
+        }
     }
 
     /// Answers all waiters with the same failure.

@@ -9,6 +9,7 @@ use types::ModelKey;
 
 use crate::demand::Waiter;
 use crate::library::Library;
+use crate::speeds::Speeds;
 use crate::view::View;
 
 /// What the owner can be asked.
@@ -18,7 +19,6 @@ pub(crate) enum Command {
     Unload { name: String, reply: oneshot::Sender<Result<ModelKey, NotUnloaded>> },
     Found(Library),
     Devices(Vec<engine::llama_cpp::ListedDevice>),
-    Ran { model: ModelKey, tokens_per_second: f64 },
     Stop { keep_engines: bool, drain: Duration, reply: oneshot::Sender<()> },
 }
 
@@ -29,8 +29,11 @@ pub struct Handle {
     pub(crate) view: watch::Receiver<Arc<View>>,
     /// Told when a caller gives up its place.
     pub(crate) left: Arc<Notify>,
-    /// How long a caller waits for a load.
-    pub(crate) wait_max: Duration,
+    pub(crate) speeds: Arc<Speeds>,
+    /// How long a caller waits for others to make room.
+    pub(crate) room_wait_max: Duration,
+    /// How long a caller waits for a load that goes on.
+    pub(crate) load_wait_max: Duration,
 }
 
 /// A model that is loaded.
@@ -86,9 +89,14 @@ impl Handle {
         answer.await.unwrap_or(Err(NotUnloaded::Stopping))
     }
 
-    /// Tells how fast a model generated. Dropped if the owner is busy: another will come.
+    /// Tells how fast a model generated, tokens per second.
     pub fn ran(&self, model: ModelKey, tokens_per_second: f64) {
-        let _busy = self.commands.try_send(Command::Ran { model, tokens_per_second });
+        self.speeds.set(model, tokens_per_second);
+    }
+
+    /// How fast a model generated the last time, tokens per second.
+    pub fn speed_of(&self, model: &ModelKey) -> Option<f64> {
+        self.speeds.get(model)
     }
 
     /// Stops: nobody is served any more; engines are ended after at most `drain`, or left running for the next snug.
@@ -105,20 +113,31 @@ impl Handle {
         name: &str,
         context: Option<u64>,
         waiter: Waiter,
-        answer: oneshot::Receiver<Result<T, Unavailable>>,
+        mut answer: oneshot::Receiver<Result<T, Unavailable>>,
     ) -> Result<T, Unavailable> {
         let _place = Place(&self.left);
         let command = Command::Want { name: name.to_owned(), context, waiter };
         self.commands.send(command).await.map_err(|_| Unavailable::Stopping)?;
-        match tokio::time::timeout(self.wait_max, answer).await {
-            Ok(Ok(outcome)) => outcome,
-            Ok(Err(_)) => Err(Unavailable::Stopping),
-            Err(_) => Err(self.waited_too_long(name)),
+        let stopping = |_| Unavailable::Stopping;
+        match tokio::time::timeout(self.room_wait_max, &mut answer).await {
+            Ok(outcome) => outcome.map_err(stopping)?,
+            Err(_) if self.waits_for_room(name) => Err(self.waited_too_long(name, self.room_wait_max)),
+            // The load itself goes on; it has a limit of its own, and this one is only for when that fails.
+            Err(_) => match tokio::time::timeout(self.load_wait_max, &mut answer).await {
+                Ok(outcome) => outcome.map_err(stopping)?,
+                Err(_) => Err(self.waited_too_long(name, self.room_wait_max + self.load_wait_max)),
+            },
         }
     }
 
+    fn waits_for_room(&self, name: &str) -> bool {
+        let view = self.view.borrow();
+        let model = view.library.find(name);
+        model.is_some_and(|model| view.waiting.iter().any(|waiting| waiting.model == model.key))
+    }
+
     /// What to say to a caller whose time is up: what is still in the way.
-    fn waited_too_long(&self, name: &str) -> Unavailable {
+    fn waited_too_long(&self, name: &str, waited: Duration) -> Unavailable {
         let view = self.view.borrow();
         let retry_after = Duration::from_secs(5);
         let model = view.library.find(name).map(|model| model.key.clone());
@@ -133,7 +152,7 @@ impl Handle {
             },
             (Some(model), None) => {
                 let state = view.instance_of(&model).map_or("waiting", |instance| instance.status.state.as_str());
-                Unavailable::StillLoading { model, state: state.to_owned(), waited: self.wait_max, retry_after }
+                Unavailable::StillLoading { model, state: state.to_owned(), waited, retry_after }
             }
             (None, _) => Unavailable::NotFound { name: name.to_owned(), known: view.library.some_names() },
         }

@@ -19,13 +19,20 @@
 
 mod demand;
 mod handle;
+mod ledger;
 mod library;
 mod measurements;
 mod models_folder;
+mod node;
 mod owner;
+mod routes;
+mod running;
+mod sizing;
+mod speeds;
 mod view;
 
 pub use handle::{Handle, Loaded, NotUnloaded};
 pub use library::{Entry, Library, Model, Settings, Sources};
-pub use owner::{Config, Node, StartError, wish};
+pub use node::{Config, Node, StartError};
+pub use sizing::wish;
 pub use view::{InstanceView, View, WaitingView};

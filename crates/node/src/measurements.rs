@@ -61,11 +61,6 @@ impl Measurements {
         self.all.iter().rev().find(|one| one.model == *model && one.start == *start).map(|one| &one.memory)
     }
 
-    /// The speed last seen of a model, however it was started.
-    pub(crate) fn tokens_per_second(&self, model: &ModelKey) -> Option<f64> {
-        self.all.iter().rev().filter(|one| one.model == *model).find_map(|one| one.tokens_per_second)
-    }
-
     /// Keeps a fresh load in place of an earlier one of the same start.
     pub(crate) fn loaded(&mut self, model: ModelKey, start: Start, memory: MemoryUse, load_time: Duration) {
         let load_ms = u64::try_from(load_time.as_millis()).unwrap_or(u64::MAX);

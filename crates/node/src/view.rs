@@ -37,8 +37,6 @@ pub struct InstanceView {
     pub estimate: MemoryUse,
     /// Where requests go, once it is ready.
     pub target: Option<Arc<Target>>,
-    /// Generation speed it last reported, tokens per second.
-    pub tokens_per_second: Option<f64>,
     /// Whether it is on its way out.
     pub leaving: bool,
 }

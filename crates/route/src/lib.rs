@@ -18,4 +18,4 @@ mod target;
 
 pub use activate::{Activate, Activation, Blocker, Unavailable};
 pub use table::{Listing, Route, Routes, Table};
-pub use target::{Lease, Target, TargetLoad};
+pub use target::{IdleSignal, Lease, Target, TargetLoad};

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
@@ -22,8 +22,36 @@ pub struct Target {
     /// Nanoseconds from `born` to the end of the last lease (or the last lease's start, while one is out).
     last_used: AtomicU64,
     born: Instant,
-    /// Told whenever the last lease comes back: someone may be waiting for this target to become idle.
-    idle: Arc<Notify>,
+    /// Told when the last lease comes back, if someone waits for targets to become idle.
+    idle: Arc<IdleSignal>,
+}
+
+/// Tells an owner of targets that one of them became idle, but only while the owner wants to know: in quiet times the end
+/// of a request wakes nobody.
+///
+/// The owner first says that it wants to know, then looks at its targets, then waits; so no end goes unseen.
+#[derive(Debug, Default)]
+pub struct IdleSignal {
+    wanted: AtomicBool,
+    notify: Notify,
+}
+
+impl IdleSignal {
+    /// Says whether idle targets are to be told of from now on.
+    pub fn want(&self, wanted: bool) {
+        self.wanted.store(wanted, Ordering::SeqCst);
+    }
+
+    /// Waits until a target became idle. Cancel-safe.
+    pub async fn told(&self) {
+        self.notify.notified().await;
+    }
+
+    fn tell(&self) {
+        if self.wanted.load(Ordering::SeqCst) {
+            self.notify.notify_one();
+        }
+    }
 }
 
 /// A snapshot of how a target is used.
@@ -36,8 +64,8 @@ pub struct TargetLoad {
 }
 
 impl Target {
-    /// A target that nobody uses yet. `idle` is told each time its last lease comes back.
-    pub fn new(instance: InstanceId, model: ModelKey, address: SocketAddr, idle: Arc<Notify>) -> Arc<Self> {
+    /// A target that nobody uses yet. `idle` is told when its last lease comes back.
+    pub fn new(instance: InstanceId, model: ModelKey, address: SocketAddr, idle: Arc<IdleSignal>) -> Arc<Self> {
         Arc::new(Self {
             instance,
             model,
@@ -99,7 +127,7 @@ impl Target {
     pub fn load(&self) -> TargetLoad {
         let last_used = Duration::from_nanos(self.last_used.load(Ordering::Relaxed));
         TargetLoad {
-            in_flight: self.leases.load(Ordering::Acquire) & !CLOSED,
+            in_flight: self.leases.load(Ordering::SeqCst) & !CLOSED,
             unused_for: self.born.elapsed().saturating_sub(last_used),
         }
     }
@@ -126,9 +154,10 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.target.touch();
-        let before = self.target.leases.fetch_sub(1, Ordering::AcqRel);
+        // Sequentially consistent with the owner's "I want to know, now let me look": one of the two sees the other.
+        let before = self.target.leases.fetch_sub(1, Ordering::SeqCst);
         if before & !CLOSED == 1 {
-            self.target.idle.notify_one();
+            self.target.idle.tell();
         }
     }
 }
@@ -172,6 +201,19 @@ mod tests {
         assert_eq!(target.load().in_flight, 0);
         target.reopen();
         assert!(target.lease(8).is_some());
+    }
+
+    #[tokio::test]
+    async fn only_who_wants_to_know_is_told() {
+        let idle: Arc<IdleSignal> = Arc::default();
+        let key = ModelKey { id: ModelId::new("m"), variant: Variant::new("") };
+        let target = Target::new(InstanceId::new("i"), key, "127.0.0.1:1".parse().unwrap(), Arc::clone(&idle));
+        drop(target.lease(8));
+        let quiet = tokio::time::timeout(Duration::from_millis(20), idle.told()).await;
+        assert!(quiet.is_err(), "told although nobody wanted to know");
+        idle.want(true);
+        drop(target.lease(8));
+        tokio::time::timeout(Duration::from_secs(10), idle.told()).await.unwrap();
     }
 
     #[test]

@@ -57,7 +57,7 @@ pub(crate) fn node_config(config: &Config) -> node::Config {
             log_size_max: ByteCount::bytes(engine.log_max_bytes.as_u64().max(64 * 1024)),
         },
         waiting_max: usize::try_from(config.gateway.max_waiting).unwrap_or(usize::MAX),
-        wait_max: config.gateway.max_wait,
+        room_wait_max: config.gateway.max_wait,
         in_flight_max: u64::from(config.gateway.max_in_flight),
         patience: TURN,
     }

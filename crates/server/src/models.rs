@@ -28,7 +28,7 @@ pub(crate) async fn available(State(node): State<Handle>) -> Json<AvailableModel
 /// `GET /api/models/loaded`.
 pub(crate) async fn loaded(State(node): State<Handle>) -> Json<LoadedModels> {
     let view = node.view().borrow().clone();
-    Json(LoadedModels { models: view.instances.iter().map(loaded_model).collect() })
+    Json(LoadedModels { models: view.instances.iter().map(|instance| loaded_model(&node, instance)).collect() })
 }
 
 /// `POST /api/models/{name}/load` and `/unload`; names may hold slashes, raw or encoded.
@@ -249,7 +249,7 @@ fn gpu_indices(view: &View, memory: &MemoryUse) -> Vec<u32> {
     (0..).zip(accelerators).filter(|(_, device)| memory.on(device) > ByteCount::ZERO).map(|(index, _)| index).collect()
 }
 
-fn loaded_model(instance: &InstanceView) -> LoadedModel {
+fn loaded_model(node: &Handle, instance: &InstanceView) -> LoadedModel {
     let InstanceView { model, status, .. } = instance;
     let load = instance.target.as_ref().map(|target| target.load());
     let loading = status.state == InstanceState::Loading;
@@ -274,7 +274,7 @@ fn loaded_model(instance: &InstanceView) -> LoadedModel {
         active_requests: load.map_or(0, |load| load.in_flight),
         idle_ms: load.filter(|load| load.in_flight == 0).map(|load| millis(load.unused_for)),
         load_ms: status.load_time.map(millis),
-        tokens_per_second: instance.tokens_per_second,
+        tokens_per_second: node.speed_of(&model.key),
         restarts: status.restarts,
         adopted: status.adopted,
         device_allocations: memory.0.iter().map(|(device, held)| device_use(device, held)).collect(),

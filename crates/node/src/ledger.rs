@@ -1,0 +1,51 @@
+//! The memory ledger: what models may use of each device, who holds what, who is in whose way.
+
+use std::collections::BTreeMap;
+
+use engine::llama_cpp::ListedDevice;
+use types::{ByteCount, DeviceName};
+
+use crate::node::Config;
+use crate::running::Running;
+
+/// Of the RAM there is, models may use this share unless told otherwise: the rest is the system's and everybody else's.
+const RAM_SHARE_PERCENT: u64 = 90;
+
+/// What models may use of each device, with nothing loaded. RAM is looked at anew each time: others use it too.
+pub(crate) fn capacity(
+    config: &Config,
+    devices: &[ListedDevice],
+    running: &[Running],
+) -> BTreeMap<DeviceName, ByteCount> {
+    let held: ByteCount = running.iter().map(|instance| instance.holds().on(&DeviceName::cpu())).sum();
+    let ram = config.ram.unwrap_or_else(|| match hardware::ram() {
+        Some(ram) => {
+            let share = ByteCount::bytes(ram.total.as_u64() / 100 * RAM_SHARE_PERCENT);
+            share.min(ram.available + held)
+        }
+        None => ByteCount::bytes(u64::MAX),
+    });
+    let all: ByteCount = devices.iter().map(|device| device.total).sum();
+    let limited = |device: &ListedDevice| match config.memory {
+        Some(limit) if limit < all => {
+            let share = u128::from(limit.as_u64()) * u128::from(device.total.as_u64()) / u128::from(all.as_u64());
+            ByteCount::bytes(u64::try_from(share).unwrap_or(u64::MAX))
+        }
+        _ => device.free,
+    };
+    let accelerators = devices.iter().map(|device| (device.name.clone(), limited(device)));
+    std::iter::once((DeviceName::cpu(), ram)).chain(accelerators).collect()
+}
+
+/// The picture that `placement` decides on.
+pub(crate) fn snapshot(
+    config: &Config,
+    capacity: BTreeMap<DeviceName, ByteCount>,
+    running: &[Running],
+) -> placement::Snapshot {
+    placement::Snapshot {
+        capacity,
+        residents: running.iter().map(Running::resident).collect(),
+        instances_max: config.instances_max,
+    }
+}
