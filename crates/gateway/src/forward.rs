@@ -14,13 +14,14 @@ use hyper::body::Incoming;
 use route::{Lease, Target};
 
 use crate::metrics::{Endpoint, Outcome, Tally};
-use crate::patience::Patience;
 use crate::pool::{Connection, SendError};
 use crate::relay::Relay;
 use crate::router::Gateway;
 use crate::{ApiError, RequestId, X_REQUEST_ID, body, headers, models, routing};
 
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+
+const EVENT_STREAM: &[u8] = b"text/event-stream";
 
 /// How long to wait before asking an engine again that has too much to do or has just died.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -37,7 +38,7 @@ pub(crate) async fn forward(gateway: Arc<Gateway>, endpoint: Endpoint, request: 
     let mut response = match gateway.ask(endpoint, &id, request, &mut tally).await {
         Ok(answer) => answer.relay(gateway, tally),
         Err(error) => {
-            tally.close(Outcome::from(error.status));
+            tally.close(Outcome::from(error.status), Instant::now());
             error.into_response()
         }
     };
@@ -48,9 +49,8 @@ pub(crate) async fn forward(gateway: Arc<Gateway>, endpoint: Endpoint, request: 
 /// The head of an engine's answer, and what its body will come through.
 struct Answer {
     response: http::Response<Incoming>,
-    connection: Connection,
+    connection: Box<Connection>,
     lease: Lease,
-    patience: Patience,
     /// What we took before the engine got the request.
     before: Duration,
     /// When the head had come.
@@ -82,20 +82,19 @@ impl Gateway {
             *request.headers_mut() = headers;
             request
         };
-        let mut patience = Patience::new(self.limits.engine_idle_timeout);
-        let before = read.elapsed().saturating_sub(waited);
-        let mut sent = self.pool.send(lease.target().address(), &mut patience, &request).await;
+        let sending = Instant::now();
+        let before = sending.duration_since(read).saturating_sub(waited);
+        let mut sent = self.pool.send(lease.target().address(), sending, &request).await;
         if let Err(SendError::Connect { .. }) = sent
             && is_gone(lease.target()).await
         {
             // The engine has just died. It got nothing of this request, which can wait for it like any other.
             drop(lease);
             (lease, _) = self.lease(&name, tally).await?;
-            patience = Patience::new(self.limits.engine_idle_timeout);
-            sent = self.pool.send(lease.target().address(), &mut patience, &request).await;
+            sent = self.pool.send(lease.target().address(), Instant::now(), &request).await;
         }
         let (response, connection) = sent.map_err(|error| unanswered(&error, lease.target(), id))?;
-        Ok(Answer { response, connection, lease, patience, before, begun: Instant::now() })
+        Ok(Answer { response, connection, lease, before, begun: Instant::now() })
     }
 
     /// A lease on a ready engine of the model with this name, and how long it was waited for.
@@ -129,14 +128,14 @@ impl Answer {
         let mut headers = headers::towards_client(&head.headers);
         let is_event_stream = headers
             .get(CONTENT_TYPE)
-            .is_some_and(|kind| kind.as_bytes().to_ascii_lowercase().starts_with(b"text/event-stream"));
+            .and_then(|kind| kind.as_bytes().get(..EVENT_STREAM.len()))
+            .is_some_and(|kind| kind.eq_ignore_ascii_case(EVENT_STREAM));
         if is_event_stream {
             // Room for an error event after what the engine announced.
             headers.remove(CONTENT_LENGTH);
         }
         let metrics = gateway.metrics.clone();
-        let relay =
-            Relay::new(gateway, body, self.connection, self.lease, tally, self.patience, head.status, is_event_stream);
+        let relay = Relay::new(gateway, body, self.connection, self.lease, tally, head.status, is_event_stream);
         let mut response = Response::new(axum::body::Body::new(relay));
         *response.status_mut() = head.status;
         let overhead = self.before + self.begun.elapsed();
@@ -170,7 +169,8 @@ fn target_uri(endpoint: Endpoint, uri: &Uri) -> Uri {
 }
 
 fn timing(overhead: Duration) -> HeaderValue {
-    let text = format!("snug;dur={:.3}", overhead.as_secs_f64() * 1000.0);
+    let micros = overhead.as_micros();
+    let text = format!("snug;dur={}.{:03}", micros / 1000, micros % 1000);
     HeaderValue::try_from(text).expect("letters, digits and punctuation")
 }
 
