@@ -58,42 +58,55 @@ impl Meter {
     /// What the pieces say.
     pub(crate) fn usage(&self) -> Usage {
         let (older, newer) = (&self.last[self.next..], &self.last[..self.next]);
-        // Joined, as a figure may be split between two pieces.
-        let mut end = Vec::with_capacity(SEARCHED);
-        for piece in older.iter().chain(newer) {
-            end.extend_from_slice(&piece[piece.len().saturating_sub(SEARCHED)..]);
+        let mut pieces = older.iter().chain(newer).filter(|piece| !piece.is_empty());
+        match (pieces.next(), pieces.next()) {
+            (None, _) => Usage::default(),
+            (Some(only), None) => Usage::read(tail(only), &[]),
+            (Some(_), Some(_)) => {
+                // Joined, as a figure may be split between two pieces.
+                let mut joined = Vec::with_capacity(SEARCHED);
+                for piece in older.iter().chain(newer) {
+                    joined.extend_from_slice(tail(piece));
+                }
+                Usage::read(tail(&joined), &self.first[..self.first.len().min(SEARCHED)])
+            }
         }
-        let end = &end[end.len().saturating_sub(SEARCHED)..];
-        let start = &self.first[..self.first.len().min(SEARCHED)];
-        let figure = |key: &str| last_figure(end, key).or_else(|| last_figure(start, key));
-        let count = |key: &str| figure(key).and_then(|text| text.parse::<u64>().ok());
-        let prompt = || Some(count("prompt_n")? + count("cache_n").unwrap_or(0));
-        Usage {
-            prompt_tokens: count("prompt_tokens").or_else(prompt).unwrap_or(0),
-            completion_tokens: count("completion_tokens").or_else(|| count("predicted_n")).unwrap_or(0),
-            tokens_per_second: figure("predicted_per_second")
+    }
+}
+
+impl Usage {
+    /// What the end of an answer says, or where it is silent the start.
+    fn read(end: &[u8], start: &[u8]) -> Self {
+        let figure = |key: &[u8]| last_figure(end, key).or_else(|| last_figure(start, key));
+        let count = |key: &[u8]| figure(key).and_then(|text| text.parse::<u64>().ok());
+        let prompt = || Some(count(b"\"prompt_n\":")? + count(b"\"cache_n\":").unwrap_or(0));
+        Self {
+            prompt_tokens: count(b"\"prompt_tokens\":").or_else(prompt).unwrap_or(0),
+            completion_tokens: count(b"\"completion_tokens\":").or_else(|| count(b"\"predicted_n\":")).unwrap_or(0),
+            tokens_per_second: figure(b"\"predicted_per_second\":")
                 .and_then(|text| text.parse().ok())
                 .filter(|speed: &f64| speed.is_finite() && *speed >= 0.0),
         }
     }
 }
 
-/// The number after the last `"key":`.
-fn last_figure<'a>(text: &'a [u8], key: &str) -> Option<&'a str> {
-    let mut end = text.len();
-    while let Some(at) = memmem::rfind(&text[..end], key.as_bytes()) {
-        let quoted = at > 0 && text[at - 1] == b'"' && (at < 2 || text[at - 2] != b'\\');
-        if quoted && let Some(rest) = text[at + key.len()..].strip_prefix(b"\":") {
-            let rest = rest.trim_ascii_start();
-            let length = rest.iter().take_while(|byte| byte.is_ascii_digit() || b".eE+-".contains(byte)).count();
-            // A number that ends with the text may go on in what was not kept.
-            if (1..rest.len()).contains(&length) {
-                return str::from_utf8(&rest[..length]).ok();
-            }
+fn tail(piece: &[u8]) -> &[u8] {
+    &piece[piece.len().saturating_sub(SEARCHED)..]
+}
+
+/// The number after the last `key`, which is given with its quotes and colon.
+fn last_figure<'a>(text: &'a [u8], key: &[u8]) -> Option<&'a str> {
+    // Forwards, which is the fast direction.
+    let figures = memmem::find_iter(text, key).filter_map(|at| {
+        if at > 0 && text[at - 1] == b'\\' {
+            return None;
         }
-        end = at;
-    }
-    None
+        let rest = text[at + key.len()..].trim_ascii_start();
+        let length = rest.iter().take_while(|byte| byte.is_ascii_digit() || b".eE+-".contains(byte)).count();
+        // A number that ends with the text may go on in what was not kept.
+        (1..rest.len()).contains(&length).then(|| str::from_utf8(&rest[..length]).ok())?
+    });
+    figures.last()
 }
 
 #[cfg(test)]
