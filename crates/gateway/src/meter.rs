@@ -3,8 +3,10 @@
 //! Engines say them near the end of an answer (or, for embeddings, at its start), so a few pieces are kept and searched
 //! once it is over. Generated text cannot fool the search: within a JSON string every quote is escaped.
 
+use std::sync::LazyLock;
+
 use bytes::Bytes;
-use memchr::memmem;
+use memchr::memmem::Finder;
 use types::{InstanceId, ModelKey};
 
 /// An answer that an engine completed.
@@ -77,31 +79,41 @@ impl Meter {
 impl Usage {
     /// What the end of an answer says, or where it is silent the start.
     fn read(end: &[u8], start: &[u8]) -> Self {
-        let figure = |key: &[u8]| last_figure(end, key).or_else(|| last_figure(start, key));
-        let count = |key: &[u8]| figure(key).and_then(|text| text.parse::<u64>().ok());
-        let prompt = || Some(count(b"\"prompt_n\":")? + count(b"\"cache_n\":").unwrap_or(0));
+        let figure = |key: &Key| last_figure(end, key).or_else(|| last_figure(start, key));
+        let count = |key: &Key| figure(key).and_then(|text| text.parse::<u64>().ok());
+        let prompt = || Some(count(&PROMPT_N)? + count(&CACHE_N).unwrap_or(0));
         Self {
-            prompt_tokens: count(b"\"prompt_tokens\":").or_else(prompt).unwrap_or(0),
-            completion_tokens: count(b"\"completion_tokens\":").or_else(|| count(b"\"predicted_n\":")).unwrap_or(0),
-            tokens_per_second: figure(b"\"predicted_per_second\":")
+            prompt_tokens: count(&PROMPT_TOKENS).or_else(prompt).unwrap_or(0),
+            completion_tokens: count(&COMPLETION_TOKENS).or_else(|| count(&PREDICTED_N)).unwrap_or(0),
+            tokens_per_second: figure(&PREDICTED_PER_SECOND)
                 .and_then(|text| text.parse().ok())
                 .filter(|speed: &f64| speed.is_finite() && *speed >= 0.0),
         }
     }
 }
 
+/// What to search for, prepared once.
+type Key = LazyLock<Finder<'static>>;
+
+static PROMPT_TOKENS: Key = LazyLock::new(|| Finder::new(b"\"prompt_tokens\":"));
+static COMPLETION_TOKENS: Key = LazyLock::new(|| Finder::new(b"\"completion_tokens\":"));
+static PROMPT_N: Key = LazyLock::new(|| Finder::new(b"\"prompt_n\":"));
+static CACHE_N: Key = LazyLock::new(|| Finder::new(b"\"cache_n\":"));
+static PREDICTED_N: Key = LazyLock::new(|| Finder::new(b"\"predicted_n\":"));
+static PREDICTED_PER_SECOND: Key = LazyLock::new(|| Finder::new(b"\"predicted_per_second\":"));
+
 fn tail(piece: &[u8]) -> &[u8] {
     &piece[piece.len().saturating_sub(SEARCHED)..]
 }
 
-/// The number after the last `key`, which is given with its quotes and colon.
-fn last_figure<'a>(text: &'a [u8], key: &[u8]) -> Option<&'a str> {
+/// The number after the last `key`.
+fn last_figure<'a>(text: &'a [u8], key: &Finder<'_>) -> Option<&'a str> {
     // Forwards, which is the fast direction.
-    let figures = memmem::find_iter(text, key).filter_map(|at| {
+    let figures = key.find_iter(text).filter_map(|at| {
         if at > 0 && text[at - 1] == b'\\' {
             return None;
         }
-        let rest = text[at + key.len()..].trim_ascii_start();
+        let rest = text[at + key.needle().len()..].trim_ascii_start();
         let length = rest.iter().take_while(|byte| byte.is_ascii_digit() || b".eE+-".contains(byte)).count();
         // A number that ends with the text may go on in what was not kept.
         (1..rest.len()).contains(&length).then(|| str::from_utf8(&rest[..length]).ok())?

@@ -52,7 +52,7 @@ impl Programs {
     /// here with `fake-llama-server` as its engine (flags for the engine go into `MODEL.gguf.fake`), and ask `/health`.
     pub(crate) async fn snug(&self, upstream: SocketAddr) -> anyhow::Result<Server> {
         let mut command = Command::new(&self.gateway);
-        command.arg(upstream.to_string()).env("TOKIO_WORKER_THREADS", self.threads.to_string());
+        command.arg(upstream.to_string()).arg(self.threads.to_string());
         Server::start_and_ask(command, b"GET /v1/models HTTP/1.1\r\nhost: bench\r\n\r\n").await
     }
 
