@@ -1,5 +1,8 @@
 //! Reading a request's body whole, within bounds.
 
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use api::ErrorType;
@@ -11,6 +14,7 @@ use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use types::ByteCount;
 
+use crate::patience::Patience;
 use crate::{ApiError, Limits};
 
 /// Memory set aside on the word of a Content-Length alone.
@@ -29,7 +33,8 @@ pub(crate) async fn read(headers: &HeaderMap, mut body: Body, limits: &Limits) -
         }
         return Err(too_large(limits.max_body));
     }
-    let Some(first) = next(&mut body, limits).await? else { return Ok(Bytes::new()) };
+    let mut patience = Patience::new(limits.body_timeout);
+    let Some(first) = next(&mut body, &mut patience).await? else { return Ok(Bytes::new()) };
     if body.is_end_stream() {
         return if first.len() as u64 > limits.max_body.as_u64() { Err(too_large(limits.max_body)) } else { Ok(first) };
     }
@@ -42,18 +47,24 @@ pub(crate) async fn read(headers: &HeaderMap, mut body: Body, limits: &Limits) -
             return Err(too_large(limits.max_body));
         }
         whole.extend_from_slice(&bytes);
-        piece = next(&mut body, limits).await?;
+        piece = next(&mut body, &mut patience).await?;
     }
     Ok(whole.freeze())
 }
 
 /// The next piece of data, or `None` at the end.
-async fn next(body: &mut Body, limits: &Limits) -> Result<Option<Bytes>, ApiError> {
+async fn next(body: &mut Body, patience: &mut Patience) -> Result<Option<Bytes>, ApiError> {
     loop {
-        let frame = tokio::time::timeout(limits.body_timeout, body.frame()).await.map_err(|_| {
-            let message = format!("no more of the request's body came within {} s", limits.body_timeout.as_secs());
-            ApiError::new(StatusCode::REQUEST_TIMEOUT, ErrorType::InvalidRequestError, "timeout", message)
-        })?;
+        let frame = poll_fn(|cx| match Pin::new(&mut *body).poll_frame(cx) {
+            Poll::Ready(frame) => Poll::Ready(Some(frame)),
+            Poll::Pending => patience.poll_over(cx).map(|()| None),
+        });
+        let Some(frame) = frame.await else {
+            let message = format!("no more of the request's body came within {} s", patience.limit().as_secs_f64());
+            let kind = ErrorType::InvalidRequestError;
+            return Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, kind, "timeout", message));
+        };
+        patience.renew();
         match frame {
             None => return Ok(None),
             // Trailers say nothing that routing needs.

@@ -14,7 +14,6 @@ use hyper::body::Incoming;
 use route::{Lease, Target};
 
 use crate::metrics::{Endpoint, Outcome, Tally};
-use crate::patience::Patience;
 use crate::pool::{Connection, SendError};
 use crate::relay::Relay;
 use crate::router::Gateway;
@@ -22,8 +21,15 @@ use crate::{ApiError, RequestId, X_REQUEST_ID, body, headers, models, routing};
 
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
+const EVENT_STREAM: &[u8] = b"text/event-stream";
+
 /// How long to wait before asking an engine again that has too much to do or has just died.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// A dead engine's target is closed within milliseconds of its death; so long is waited for that at most.
+const DEATH_SEEN_WITHIN: Duration = Duration::from_secs(1);
+/// How often it is looked at meanwhile.
+const DEATH_LOOK_PERIOD: Duration = Duration::from_millis(5);
 
 /// Answers a request with what the engine of its model says.
 pub(crate) async fn forward(gateway: Arc<Gateway>, endpoint: Endpoint, request: Request) -> Response {
@@ -32,7 +38,7 @@ pub(crate) async fn forward(gateway: Arc<Gateway>, endpoint: Endpoint, request: 
     let mut response = match gateway.ask(endpoint, &id, request, &mut tally).await {
         Ok(answer) => answer.relay(gateway, tally),
         Err(error) => {
-            tally.close(Outcome::from(error.status));
+            tally.close(Outcome::from(error.status), Instant::now());
             error.into_response()
         }
     };
@@ -43,9 +49,8 @@ pub(crate) async fn forward(gateway: Arc<Gateway>, endpoint: Endpoint, request: 
 /// The head of an engine's answer, and what its body will come through.
 struct Answer {
     response: http::Response<Incoming>,
-    connection: Connection,
+    connection: Box<Connection>,
     lease: Lease,
-    patience: Patience,
     /// What we took before the engine got the request.
     before: Duration,
     /// When the head had come.
@@ -63,7 +68,8 @@ impl Gateway {
         let (head, body) = request.into_parts();
         let body = body::read(&head.headers, body, &self.limits).await?;
         let read = Instant::now();
-        let (lease, waited) = self.lease(&routing::model_name(&body)?, tally).await?;
+        let name = routing::model_name(&body)?;
+        let (mut lease, waited) = self.lease(&name, tally).await?;
 
         let uri = target_uri(endpoint, &head.uri);
         let request = |host: &HeaderValue| {
@@ -76,15 +82,19 @@ impl Gateway {
             *request.headers_mut() = headers;
             request
         };
-        let mut patience = Patience::new(self.limits.engine_idle_timeout);
-        let before = read.elapsed().saturating_sub(waited);
-        let address = lease.target().address();
-        let (response, connection) = self
-            .pool
-            .send(address, &mut patience, request)
-            .await
-            .map_err(|error| unanswered(&error, lease.target(), id))?;
-        Ok(Answer { response, connection, lease, patience, before, begun: Instant::now() })
+        let sending = Instant::now();
+        let before = sending.duration_since(read).saturating_sub(waited);
+        let mut sent = self.pool.send(lease.target().address(), sending, &request).await;
+        if let Err(SendError::Connect { .. }) = sent
+            && is_gone(lease.target()).await
+        {
+            // The engine has just died. It got nothing of this request, which can wait for it like any other.
+            drop(lease);
+            (lease, _) = self.lease(&name, tally).await?;
+            sent = self.pool.send(lease.target().address(), Instant::now(), &request).await;
+        }
+        let (response, connection) = sent.map_err(|error| unanswered(&error, lease.target(), id))?;
+        Ok(Answer { response, connection, lease, before, begun: Instant::now() })
     }
 
     /// A lease on a ready engine of the model with this name, and how long it was waited for.
@@ -118,14 +128,14 @@ impl Answer {
         let mut headers = headers::towards_client(&head.headers);
         let is_event_stream = headers
             .get(CONTENT_TYPE)
-            .is_some_and(|kind| kind.as_bytes().to_ascii_lowercase().starts_with(b"text/event-stream"));
+            .and_then(|kind| kind.as_bytes().get(..EVENT_STREAM.len()))
+            .is_some_and(|kind| kind.eq_ignore_ascii_case(EVENT_STREAM));
         if is_event_stream {
             // Room for an error event after what the engine announced.
             headers.remove(CONTENT_LENGTH);
         }
         let metrics = gateway.metrics.clone();
-        let relay =
-            Relay::new(gateway, body, self.connection, self.lease, tally, self.patience, head.status, is_event_stream);
+        let relay = Relay::new(gateway, body, self.connection, self.lease, tally, head.status, is_event_stream);
         let mut response = Response::new(axum::body::Body::new(relay));
         *response.status_mut() = head.status;
         let overhead = self.before + self.begun.elapsed();
@@ -134,6 +144,16 @@ impl Answer {
         *response.headers_mut() = headers;
         response
     }
+}
+
+/// Whether whoever looks after the engine has seen that it is dead, or sees it in a moment.
+async fn is_gone(target: &Target) -> bool {
+    let closed = async {
+        while !target.is_closed() {
+            tokio::time::sleep(DEATH_LOOK_PERIOD).await;
+        }
+    };
+    tokio::time::timeout(DEATH_SEEN_WITHIN, closed).await.is_ok()
 }
 
 /// The engine's path is ours without a slash at the end; the query goes along.
@@ -149,7 +169,8 @@ fn target_uri(endpoint: Endpoint, uri: &Uri) -> Uri {
 }
 
 fn timing(overhead: Duration) -> HeaderValue {
-    let text = format!("snug;dur={:.3}", overhead.as_secs_f64() * 1000.0);
+    let micros = overhead.as_micros();
+    let text = format!("snug;dur={}.{:03}", micros / 1000, micros % 1000);
     HeaderValue::try_from(text).expect("letters, digits and punctuation")
 }
 

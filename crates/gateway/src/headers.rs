@@ -3,75 +3,59 @@
 //! Hop-by-hop headers (RFC 9110, 7.6.1) belong to one connection and never cross. Nor do the client's credentials for
 //! us, nor what an engine says about itself and about origins: the listener in front of us answers for that.
 
-use http::header::{
-    ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
-    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, AUTHORIZATION, CONNECTION,
-    CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderMap, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SERVER, TE,
-    TRAILER, TRANSFER_ENCODING, UPGRADE,
-};
-
-use crate::X_REQUEST_ID;
-
-const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+use http::HeaderMap;
+use http::header::CONNECTION;
 
 /// What the engine gets. Without host, length and request id, which are set anew.
 pub(crate) fn towards_engine(headers: &HeaderMap) -> HeaderMap {
-    let set_anew = [HOST, CONTENT_LENGTH, EXPECT, X_REQUEST_ID];
-    let ours = [AUTHORIZATION, X_API_KEY, COOKIE];
-    crossing(headers, |name| set_anew.contains(name) || ours.contains(name))
+    crossing(headers, |name| {
+        matches!(name, "host" | "content-length" | "expect" | "x-request-id" | "authorization" | "x-api-key" | "cookie")
+    })
 }
 
 /// What the client gets. The length crosses: the body does too, byte for byte.
 pub(crate) fn towards_client(headers: &HeaderMap) -> HeaderMap {
-    let cors = [
-        ACCESS_CONTROL_ALLOW_ORIGIN,
-        ACCESS_CONTROL_ALLOW_CREDENTIALS,
-        ACCESS_CONTROL_ALLOW_HEADERS,
-        ACCESS_CONTROL_ALLOW_METHODS,
-        ACCESS_CONTROL_EXPOSE_HEADERS,
-        ACCESS_CONTROL_MAX_AGE,
-    ];
-    crossing(headers, |name| *name == SERVER || cors.contains(name))
+    crossing(headers, |name| name == "server" || name.starts_with("access-control-"))
 }
 
-fn crossing(headers: &HeaderMap, stays: impl Fn(&HeaderName) -> bool) -> HeaderMap {
+fn crossing(headers: &HeaderMap, stays: impl Fn(&str) -> bool) -> HeaderMap {
     // Room for the few that are added afterwards.
     let mut crossing = HeaderMap::with_capacity(headers.len() + 3);
+    let names_some = headers.contains_key(CONNECTION);
     for (name, value) in headers {
-        if !is_hop_by_hop(name) && !stays(name) && !named_by_connection(headers, name) {
-            crossing.append(name.clone(), value.clone());
+        let text = name.as_str();
+        if is_hop_by_hop(text) || stays(text) || (names_some && named_by_connection(headers, text)) {
+            continue;
         }
+        crossing.append(name.clone(), value.clone());
     }
     crossing
 }
 
-fn is_hop_by_hop(name: &HeaderName) -> bool {
-    [
-        CONNECTION,
-        KEEP_ALIVE,
-        PROXY_CONNECTION,
-        PROXY_AUTHENTICATE,
-        PROXY_AUTHORIZATION,
-        TE,
-        TRAILER,
-        TRANSFER_ENCODING,
-        UPGRADE,
-    ]
-    .contains(name)
+fn is_hop_by_hop(name: &str) -> bool {
+    matches!(
+        name,
+        "connection"
+            | "keep-alive"
+            | "proxy-connection"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+    )
 }
 
-fn named_by_connection(headers: &HeaderMap, name: &HeaderName) -> bool {
-    let values = headers.get_all(CONNECTION).into_iter();
-    values
-        .filter_map(|value| value.to_str().ok())
-        .any(|value| value.split(',').any(|option| option.trim().eq_ignore_ascii_case(name.as_str())))
+fn named_by_connection(headers: &HeaderMap, name: &str) -> bool {
+    let values = headers.get_all(CONNECTION).into_iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|option| option.trim().eq_ignore_ascii_case(name))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http::HeaderName;
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
         pairs.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap())).collect()

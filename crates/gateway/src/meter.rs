@@ -3,8 +3,10 @@
 //! Engines say them near the end of an answer (or, for embeddings, at its start), so a few pieces are kept and searched
 //! once it is over. Generated text cannot fool the search: within a JSON string every quote is escaped.
 
+use std::sync::LazyLock;
+
 use bytes::Bytes;
-use memchr::memmem;
+use memchr::memmem::Finder;
 use types::{InstanceId, ModelKey};
 
 /// An answer that an engine completed.
@@ -58,42 +60,65 @@ impl Meter {
     /// What the pieces say.
     pub(crate) fn usage(&self) -> Usage {
         let (older, newer) = (&self.last[self.next..], &self.last[..self.next]);
-        // Joined, as a figure may be split between two pieces.
-        let mut end = Vec::with_capacity(SEARCHED);
-        for piece in older.iter().chain(newer) {
-            end.extend_from_slice(&piece[piece.len().saturating_sub(SEARCHED)..]);
+        let mut pieces = older.iter().chain(newer).filter(|piece| !piece.is_empty());
+        match (pieces.next(), pieces.next()) {
+            (None, _) => Usage::default(),
+            (Some(only), None) => Usage::read(tail(only), &[]),
+            (Some(_), Some(_)) => {
+                // Joined, as a figure may be split between two pieces.
+                let mut joined = Vec::with_capacity(SEARCHED);
+                for piece in older.iter().chain(newer) {
+                    joined.extend_from_slice(tail(piece));
+                }
+                Usage::read(tail(&joined), &self.first[..self.first.len().min(SEARCHED)])
+            }
         }
-        let end = &end[end.len().saturating_sub(SEARCHED)..];
-        let start = &self.first[..self.first.len().min(SEARCHED)];
-        let figure = |key: &str| last_figure(end, key).or_else(|| last_figure(start, key));
-        let count = |key: &str| figure(key).and_then(|text| text.parse::<u64>().ok());
-        let prompt = || Some(count("prompt_n")? + count("cache_n").unwrap_or(0));
-        Usage {
-            prompt_tokens: count("prompt_tokens").or_else(prompt).unwrap_or(0),
-            completion_tokens: count("completion_tokens").or_else(|| count("predicted_n")).unwrap_or(0),
-            tokens_per_second: figure("predicted_per_second")
+    }
+}
+
+impl Usage {
+    /// What the end of an answer says, or where it is silent the start.
+    fn read(end: &[u8], start: &[u8]) -> Self {
+        let figure = |key: &Key| last_figure(end, key).or_else(|| last_figure(start, key));
+        let count = |key: &Key| figure(key).and_then(|text| text.parse::<u64>().ok());
+        let prompt = || Some(count(&PROMPT_N)? + count(&CACHE_N).unwrap_or(0));
+        Self {
+            prompt_tokens: count(&PROMPT_TOKENS).or_else(prompt).unwrap_or(0),
+            completion_tokens: count(&COMPLETION_TOKENS).or_else(|| count(&PREDICTED_N)).unwrap_or(0),
+            tokens_per_second: figure(&PREDICTED_PER_SECOND)
                 .and_then(|text| text.parse().ok())
                 .filter(|speed: &f64| speed.is_finite() && *speed >= 0.0),
         }
     }
 }
 
-/// The number after the last `"key":`.
-fn last_figure<'a>(text: &'a [u8], key: &str) -> Option<&'a str> {
-    let mut end = text.len();
-    while let Some(at) = memmem::rfind(&text[..end], key.as_bytes()) {
-        let quoted = at > 0 && text[at - 1] == b'"' && (at < 2 || text[at - 2] != b'\\');
-        if quoted && let Some(rest) = text[at + key.len()..].strip_prefix(b"\":") {
-            let rest = rest.trim_ascii_start();
-            let length = rest.iter().take_while(|byte| byte.is_ascii_digit() || b".eE+-".contains(byte)).count();
-            // A number that ends with the text may go on in what was not kept.
-            if (1..rest.len()).contains(&length) {
-                return str::from_utf8(&rest[..length]).ok();
-            }
+/// What to search for, prepared once.
+type Key = LazyLock<Finder<'static>>;
+
+static PROMPT_TOKENS: Key = LazyLock::new(|| Finder::new(b"\"prompt_tokens\":"));
+static COMPLETION_TOKENS: Key = LazyLock::new(|| Finder::new(b"\"completion_tokens\":"));
+static PROMPT_N: Key = LazyLock::new(|| Finder::new(b"\"prompt_n\":"));
+static CACHE_N: Key = LazyLock::new(|| Finder::new(b"\"cache_n\":"));
+static PREDICTED_N: Key = LazyLock::new(|| Finder::new(b"\"predicted_n\":"));
+static PREDICTED_PER_SECOND: Key = LazyLock::new(|| Finder::new(b"\"predicted_per_second\":"));
+
+fn tail(piece: &[u8]) -> &[u8] {
+    &piece[piece.len().saturating_sub(SEARCHED)..]
+}
+
+/// The number after the last `key`.
+fn last_figure<'a>(text: &'a [u8], key: &Finder<'_>) -> Option<&'a str> {
+    // Forwards, which is the fast direction.
+    let figures = key.find_iter(text).filter_map(|at| {
+        if at > 0 && text[at - 1] == b'\\' {
+            return None;
         }
-        end = at;
-    }
-    None
+        let rest = text[at + key.needle().len()..].trim_ascii_start();
+        let length = rest.iter().take_while(|byte| byte.is_ascii_digit() || b".eE+-".contains(byte)).count();
+        // A number that ends with the text may go on in what was not kept.
+        (1..rest.len()).contains(&length).then(|| str::from_utf8(&rest[..length]).ok())?
+    });
+    figures.last()
 }
 
 #[cfg(test)]

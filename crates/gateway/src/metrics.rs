@@ -271,8 +271,8 @@ impl Tally {
         self.model.completion_tokens.inc_by(usage.completion_tokens);
     }
 
-    /// It ended.
-    pub(crate) fn close(&mut self, outcome: Outcome) {
+    /// It ended just now.
+    pub(crate) fn close(&mut self, outcome: Outcome, now: Instant) {
         if std::mem::replace(&mut self.counted, true) {
             return;
         }
@@ -283,14 +283,16 @@ impl Tally {
             self.metrics.0.requests.get_or_create_owned(&labels)
         });
         counter.inc();
-        model.duration.observe(self.received.elapsed().as_secs_f64());
+        model.duration.observe(now.duration_since(self.received).as_secs_f64());
         model.in_flight.dec();
     }
 }
 
 impl Drop for Tally {
     fn drop(&mut self) {
-        self.close(Outcome::Cancelled);
+        if !self.counted {
+            self.close(Outcome::Cancelled, Instant::now());
+        }
     }
 }
 

@@ -6,24 +6,26 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// A timer that each sign of life puts off, and that costs a clock reading to put off.
+/// A timer that each sign of life puts off at no cost.
 ///
-/// The runtime's timer is set once and moved only when it fires, however many frames pass meanwhile.
+/// Silence is counted from the first time someone finds nothing, so a sign of life need not read the clock; and the
+/// runtime's timer is set once and moved only when it fires, however many frames or requests pass meanwhile.
 pub(crate) struct Patience {
     limit: Duration,
-    since: Instant,
+    /// When the present silence was first noticed.
+    since: Option<Instant>,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl Patience {
-    /// Begins to wait now.
+    /// Bears silences up to `limit`.
     pub(crate) fn new(limit: Duration) -> Self {
-        Self { limit, since: Instant::now(), timer: None }
+        Self { limit, since: None, timer: None }
     }
 
     /// There was a sign of life.
     pub(crate) fn renew(&mut self) {
-        self.since = Instant::now();
+        self.since = None;
     }
 
     /// The longest silence that is borne.
@@ -31,15 +33,15 @@ impl Patience {
         self.limit
     }
 
-    /// Ready once the silence has lasted too long.
+    /// There is nothing now. Ready once that has lasted too long.
     pub(crate) fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let (since, limit) = (self.since, self.limit);
-        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(since + limit)));
+        let end = *self.since.get_or_insert_with(Instant::now) + self.limit;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(end)));
         while timer.as_mut().poll(cx).is_ready() {
-            let end = since + limit;
             if end <= Instant::now() {
                 return Poll::Ready(());
             }
+            // Set for an earlier silence.
             timer.as_mut().reset(end);
         }
         Poll::Pending

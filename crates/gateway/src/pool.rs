@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response};
 use http_body_util::Full;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Frame, Incoming};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -32,15 +32,15 @@ const MOST_IDLE: usize = 128;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Idle connections by engine.
-#[derive(Default)]
 pub(crate) struct Pool {
     idle: Mutex<Idle>,
+    engine_idle_timeout: Duration,
 }
 
 #[derive(Default)]
 struct Idle {
     /// The one used last stands last.
-    by_address: HashMap<SocketAddr, Vec<(Instant, Connection)>>,
+    by_address: HashMap<SocketAddr, Vec<(Instant, Box<Connection>)>>,
     swept: Option<Instant>,
 }
 
@@ -51,6 +51,8 @@ pub(crate) struct Connection {
     sender: http1::SendRequest<Full<Bytes>>,
     /// `None` once it came to its end.
     driver: Option<http1::Connection<TokioIo<TcpStream>, Full<Bytes>>>,
+    /// With the engine's silence. Kept with the connection, as setting a timer costs more than keeping it.
+    patience: Patience,
 }
 
 /// Why an engine gave no answer.
@@ -75,7 +77,23 @@ pub(crate) enum SendError {
     Silent { address: SocketAddr, waited: Duration },
 }
 
+/// Why an engine's answer did not come to its end.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Fault {
+    /// The connection ended.
+    #[error("the connection ended")]
+    Broken(#[source] hyper::Error),
+    /// Nothing came for too long.
+    #[error("nothing came for too long")]
+    Silent,
+}
+
 impl Pool {
+    /// An empty pool, whose connections bear an engine's silence for so long.
+    pub(crate) fn new(engine_idle_timeout: Duration) -> Self {
+        Self { idle: Mutex::default(), engine_idle_timeout }
+    }
+
     /// Sends a request and waits for the head of its answer.
     ///
     /// A kept connection may turn out to be closed; the request is then sent once more on a fresh one. That is safe, as
@@ -83,11 +101,11 @@ impl Pool {
     pub(crate) async fn send(
         &self,
         address: SocketAddr,
-        patience: &mut Patience,
+        now: Instant,
         request: impl Fn(&HeaderValue) -> Request<Full<Bytes>>,
-    ) -> Result<(Response<Incoming>, Connection), SendError> {
-        if let Some(mut connection) = self.take(address) {
-            match connection.send(request(&connection.host), patience).await {
+    ) -> Result<(Response<Incoming>, Box<Connection>), SendError> {
+        if let Some(mut connection) = self.take(address, now) {
+            match connection.send(request(&connection.host)).await {
                 Err(SendError::Broken { source, .. }) => {
                     tracing::debug!(%address, error = %source, "a kept connection was closed, trying a fresh one");
                 }
@@ -95,36 +113,35 @@ impl Pool {
                 Ok(response) => return Ok((response, connection)),
             }
         }
-        let mut connection = Connection::open(address).await?;
-        let response = connection.send(request(&connection.host), patience).await?;
+        let mut connection = Box::new(Connection::open(address, self.engine_idle_timeout).await?);
+        let response = connection.send(request(&connection.host)).await?;
         Ok((response, connection))
     }
 
     /// Keeps a connection whose answer has been read to its end, if it can be used again.
-    pub(crate) fn keep(&self, mut connection: Connection) {
+    pub(crate) fn keep(&self, mut connection: Box<Connection>, now: Instant) {
         if !connection.is_alive() {
             return;
         }
-        let now = Instant::now();
         let mut idle = self.lock();
         let kept = idle.by_address.entry(connection.address).or_default();
         if kept.len() < MOST_IDLE {
             kept.push((now, connection));
         }
         // Engines come and go: what nobody takes any more is closed here.
-        if idle.swept.is_none_or(|swept| now.duration_since(swept) > LONGEST_IDLE) {
+        if idle.swept.is_none_or(|swept| now.saturating_duration_since(swept) > LONGEST_IDLE) {
             idle.swept = Some(now);
             idle.by_address.retain(|_, kept| {
-                kept.retain(|(since, _)| now.duration_since(*since) <= LONGEST_IDLE);
+                kept.retain(|(since, _)| now.saturating_duration_since(*since) <= LONGEST_IDLE);
                 !kept.is_empty()
             });
         }
     }
 
-    fn take(&self, address: SocketAddr) -> Option<Connection> {
+    fn take(&self, address: SocketAddr, now: Instant) -> Option<Box<Connection>> {
         loop {
             let (since, mut connection) = self.lock().by_address.get_mut(&address)?.pop()?;
-            if since.elapsed() <= LONGEST_IDLE && connection.is_alive() {
+            if now.saturating_duration_since(since) <= LONGEST_IDLE && connection.is_alive() {
                 return Some(connection);
             }
         }
@@ -137,7 +154,7 @@ impl Pool {
 }
 
 impl Connection {
-    async fn open(address: SocketAddr) -> Result<Self, SendError> {
+    async fn open(address: SocketAddr, engine_idle_timeout: Duration) -> Result<Self, SendError> {
         let connecting = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address));
         let stream = connecting.await.unwrap_or_else(|elapsed| Err(elapsed.into()));
         let stream = stream.and_then(|stream| stream.set_nodelay(true).map(|()| stream));
@@ -145,20 +162,18 @@ impl Connection {
         let handshake = http1::handshake(TokioIo::new(stream)).await;
         let (sender, driver) = handshake.map_err(|source| SendError::Broken { address, source })?;
         let host = HeaderValue::try_from(address.to_string()).expect("an address is digits and punctuation");
-        Ok(Self { address, host, sender, driver: Some(driver) })
+        Ok(Self { address, host, sender, driver: Some(driver), patience: Patience::new(engine_idle_timeout) })
     }
 
-    async fn send(
-        &mut self,
-        request: Request<Full<Bytes>>,
-        patience: &mut Patience,
-    ) -> Result<Response<Incoming>, SendError> {
-        let address = self.address;
-        let mut answer = pin!(self.sender.send_request(request));
-        let driver = &mut self.driver;
+    async fn send(&mut self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, SendError> {
+        let Self { address, sender, driver, patience, .. } = self;
+        let address = *address;
+        let mut answer = pin!(sender.send_request(request));
+        patience.renew();
         poll_fn(|cx| {
             poll_driver(driver, cx);
-            if let Poll::Ready(answer) = answer.as_mut().poll(cx) {
+            if let Poll::Ready(answer) = answer.as_mut().poll(&mut unwoken()) {
+                patience.renew();
                 return Poll::Ready(answer.map_err(|source| SendError::Broken { address, source }));
             }
             patience.poll_over(cx).map(|()| Err(SendError::Silent { address, waited: patience.limit() }))
@@ -166,18 +181,43 @@ impl Connection {
         .await
     }
 
-    /// Moves bytes in both directions, as far as they go now.
-    pub(crate) fn drive(&mut self, cx: &mut Context<'_>) {
-        poll_driver(&mut self.driver, cx);
+    /// The next frame of the answer whose body this is.
+    pub(crate) fn poll_frame(
+        &mut self,
+        body: &mut Incoming,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
+        // Asked first, the body tells the connection that there is room; then the connection may fill it.
+        let mut frame = Pin::new(&mut *body).poll_frame(&mut unwoken());
+        if frame.is_pending() {
+            poll_driver(&mut self.driver, cx);
+            frame = Pin::new(body).poll_frame(&mut unwoken());
+        }
+        if frame.is_pending() {
+            return self.patience.poll_over(cx).map(|()| Some(Err(Fault::Silent)));
+        }
+        self.patience.renew();
+        frame.map_err(Fault::Broken)
+    }
+
+    /// The longest silence of an engine that is borne.
+    pub(crate) fn engine_idle_timeout(&self) -> Duration {
+        self.patience.limit()
     }
 
     /// Whether another request can be sent, as far as can be known without sending one.
     fn is_alive(&mut self) -> bool {
-        self.drive(&mut Context::from_waker(Waker::noop()));
+        poll_driver(&mut self.driver, &mut unwoken());
         self.driver.is_some() && self.sender.is_ready()
     }
 }
 
+/// For what only [`poll_driver`] can bring forward and is looked at right after it: a wake-up would be for nothing.
+fn unwoken() -> Context<'static> {
+    Context::from_waker(Waker::noop())
+}
+
+/// Moves bytes in both directions, as far as they go now.
 fn poll_driver(driver: &mut Option<http1::Connection<TokioIo<TcpStream>, Full<Bytes>>>, cx: &mut Context<'_>) {
     if let Some(running) = driver
         && Pin::new(running).poll(cx).is_ready()

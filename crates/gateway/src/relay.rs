@@ -2,7 +2,8 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
 use api::{ErrorBody, ErrorObject, ErrorType};
 use bytes::Bytes;
@@ -14,8 +15,7 @@ use route::Lease;
 use crate::Completed;
 use crate::meter::Meter;
 use crate::metrics::{Outcome, Tally};
-use crate::patience::Patience;
-use crate::pool::Connection;
+use crate::pool::{Connection, Fault};
 use crate::router::Gateway;
 
 /// Passes frames on as they come and holds what the request holds: lease, connection, place in the books.
@@ -25,7 +25,6 @@ pub(crate) struct Relay {
     held: Option<Held>,
     tally: Tally,
     meter: Meter,
-    patience: Patience,
     status: StatusCode,
     /// Where in an event the stream stands, if it is one.
     events: Option<Events>,
@@ -33,7 +32,7 @@ pub(crate) struct Relay {
 
 /// What is given back at the end; `None` in its place says that the end was reached.
 struct Held {
-    connection: Connection,
+    connection: Box<Connection>,
     lease: Lease,
 }
 
@@ -42,42 +41,22 @@ struct Held {
 #[error("{0}")]
 pub(crate) struct Cut(String);
 
-/// Why an engine's answer did not come to its end.
-enum Fault {
-    Broken(hyper::Error),
-    Silent,
-}
-
 impl Relay {
-    #[expect(clippy::too_many_arguments, reason = "made in one place, out of what that place has just gathered")]
     pub(crate) fn new(
         gateway: Arc<Gateway>,
         body: Incoming,
-        connection: Connection,
+        connection: Box<Connection>,
         lease: Lease,
         tally: Tally,
-        mut patience: Patience,
         status: StatusCode,
         is_event_stream: bool,
     ) -> Self {
-        patience.renew();
         let events = is_event_stream.then(Events::default);
         let held = Some(Held { connection, lease });
-        Self { gateway, body, held, tally, meter: Meter::default(), patience, status, events }
-    }
-
-    fn poll_engine(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        // Asked first, the body tells the connection that there is room; then the connection may fill it.
-        let frame = Pin::new(&mut self.body).poll_frame(cx);
-        match &mut self.held {
-            Some(held) if frame.is_pending() => held.connection.drive(cx),
-            _ => return frame,
-        }
-        Pin::new(&mut self.body).poll_frame(cx)
+        Self { gateway, body, held, tally, meter: Meter::default(), status, events }
     }
 
     fn pass(&mut self, piece: &Bytes) {
-        self.patience.renew();
         self.meter.pass(piece);
         if let Some(events) = &mut self.events {
             events.pass(piece);
@@ -88,7 +67,8 @@ impl Relay {
     /// The engine's answer came to its end.
     fn complete(&mut self) {
         let Some(Held { connection, lease }) = self.held.take() else { return };
-        self.gateway.pool.keep(connection);
+        let now = Instant::now();
+        self.gateway.pool.keep(connection, now);
         if self.status.is_success() {
             let usage = self.meter.usage();
             self.tally.usage(&usage);
@@ -104,7 +84,7 @@ impl Relay {
                 self.gateway.metrics.report_dropped();
             }
         }
-        self.tally.close(Outcome::from(self.status));
+        self.tally.close(Outcome::from(self.status), now);
     }
 
     /// It did not. A stream ends in an error event, anything else is cut.
@@ -114,8 +94,8 @@ impl Relay {
             self.complete();
             return None;
         }
-        let Held { lease, .. } = self.held.take()?;
-        self.tally.close(Outcome::Broken);
+        let Held { lease, connection } = self.held.take()?;
+        self.tally.close(Outcome::Broken, Instant::now());
         let target = lease.target();
         let model = target.model();
         let (code, message) = match fault {
@@ -123,15 +103,16 @@ impl Relay {
                 ("engine_failed", format!("the engine of {model} ended before the answer was complete"))
             }
             Fault::Silent => {
-                let silence = self.patience.limit().as_secs_f64();
+                let silence = connection.engine_idle_timeout().as_secs_f64();
                 ("timeout", format!("the engine of {model} said nothing for {silence} s"))
             }
         };
-        let source = match fault {
-            Fault::Broken(error) => Some(error as &dyn std::error::Error),
-            Fault::Silent => None,
-        };
-        tracing::warn!(engine.id = %target.instance(), %model, error = source, "an answer broke: {message}");
+        tracing::warn!(
+            engine.id = %target.instance(),
+            %model,
+            error = fault as &dyn std::error::Error,
+            "an answer broke"
+        );
         Some(match &self.events {
             Some(events) => Ok(Frame::data(events.error(code, message))),
             None => Err(Cut(message)),
@@ -145,22 +126,19 @@ impl Body for Relay {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         let this = self.get_mut();
-        if this.held.is_none() {
-            return Poll::Ready(None);
-        }
-        match this.poll_engine(cx) {
-            Poll::Ready(Some(Ok(frame))) => {
+        let Some(held) = &mut this.held else { return Poll::Ready(None) };
+        match ready!(held.connection.poll_frame(&mut this.body, cx)) {
+            Some(Ok(frame)) => {
                 if let Some(piece) = frame.data_ref() {
                     this.pass(piece);
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
-            Poll::Ready(None) => {
+            Some(Err(fault)) => Poll::Ready(this.fail(&fault)),
+            None => {
                 this.complete();
                 Poll::Ready(None)
             }
-            Poll::Ready(Some(Err(error))) => Poll::Ready(this.fail(&Fault::Broken(error))),
-            Poll::Pending => this.patience.poll_over(cx).map(|()| this.fail(&Fault::Silent)),
         }
     }
 

@@ -69,10 +69,10 @@ pub fn router(parts: Parts) -> Router {
     let gateway = Arc::new(Gateway {
         table: parts.table,
         activate: parts.activate,
+        pool: Pool::new(parts.limits.engine_idle_timeout),
         limits: parts.limits,
         metrics: parts.metrics,
         completed: parts.completed,
-        pool: Pool::default(),
     });
     let mut router = Router::new();
     for (path, methods) in [

@@ -21,10 +21,16 @@ pub(crate) struct Arguments {
     /// Seconds per turn at one and at 64 connections each.
     #[arg(long, default_value_t = 1.5)]
     seconds: f64,
+    /// Threads of snug and worker processes of nginx; default, one per core.
+    #[arg(long)]
+    threads: Option<usize>,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let programs = Programs::build()?;
+    let cores = std::thread::available_parallelism()?;
+    let threads = arguments.threads.unwrap_or(cores.get());
+    let programs = Programs::build(threads)?;
+    println!("nginx and snug on {threads} threads each; {cores} cores for them, the load and the upstream\n");
     // One thread: the load must not take the cores that are measured.
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(measure(&programs, arguments))
 }

@@ -24,12 +24,14 @@ pub(crate) struct Server {
 pub(crate) struct Programs {
     upstream: PathBuf,
     gateway: PathBuf,
+    threads: usize,
 }
 
 impl Programs {
-    /// Builds them, optimised.
-    pub(crate) fn build() -> anyhow::Result<Self> {
+    /// Builds them, optimised. nginx and snug get this many threads each.
+    pub(crate) fn build(threads: usize) -> anyhow::Result<Self> {
         Ok(Self {
+            threads,
             upstream: build(&["--package", "testkit", "--bin", "fake-llama-server"])?,
             gateway: build(&["--package", "gateway", "--example", "fixed"])?,
         })
@@ -50,7 +52,7 @@ impl Programs {
     /// here with `fake-llama-server` as its engine (flags for the engine go into `MODEL.gguf.fake`), and ask `/health`.
     pub(crate) async fn snug(&self, upstream: SocketAddr) -> anyhow::Result<Server> {
         let mut command = Command::new(&self.gateway);
-        command.arg(upstream.to_string());
+        command.arg(upstream.to_string()).arg(self.threads.to_string());
         Server::start_and_ask(command, b"GET /v1/models HTTP/1.1\r\nhost: bench\r\n\r\n").await
     }
 
@@ -63,7 +65,7 @@ impl Programs {
             std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o777))?;
         }
         let address = free_address()?;
-        let workers = std::thread::available_parallelism()?;
+        let workers = self.threads;
         let prefix = folder.display();
         let config = format!(
             "daemon off; worker_processes {workers}; pid {prefix}/pid; error_log {prefix}/error.log;

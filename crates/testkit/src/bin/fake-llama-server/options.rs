@@ -21,7 +21,7 @@ pub(crate) struct Options {
     pub(crate) context: u64,
     /// `-np`, `--parallel`, default 1.
     pub(crate) slots: u64,
-    /// `--embedding`, `--embeddings`: serve vectors and nothing else, as the real one does.
+    /// `--embedding`, `--embeddings`: serve vectors too, as the real one does.
     pub(crate) embedding: bool,
     /// `--fake-load-ms N`: the load takes this long, default 0.
     pub(crate) load: Duration,

@@ -1,0 +1,34 @@
+//! The official openai packages as clients.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use crate::support::{SAMPLE, missing, real_with_sample};
+
+/// What the scripts say where the package is not installed (`EX_UNAVAILABLE`).
+const NOT_INSTALLED: i32 = 69;
+
+async fn check(script: &str) {
+    let Some(stage) = real_with_sample() else { return };
+    let snug = stage.start().await;
+    let path = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests")).join(script);
+    let mut command = Command::new(&path);
+    command.env("SNUG_BASE_URL", &snug.url).env("SNUG_MODEL", SAMPLE).stdin(Stdio::null());
+    let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8_lossy(&text);
+    match output.status.code() {
+        Some(NOT_INSTALLED) => missing(&text),
+        code => assert_eq!(code, Some(0), "{text}"),
+    }
+}
+
+#[tokio::test]
+async fn the_openai_package_for_python() {
+    check("openai-python/run").await;
+}
+
+#[tokio::test]
+async fn the_openai_package_for_node() {
+    check("openai-node/run").await;
+}

@@ -1,0 +1,18 @@
+//! The built program as a whole: `snug serve` in a process of its own, with real engines, real models and real faults,
+//! seen only through its port, its processes and its files.
+//!
+//! What the real engine cannot be made to do on demand (die at the tenth token, hang) the fake one does.
+
+mod access;
+mod clients;
+mod commands;
+mod crashes;
+mod failures;
+mod folder;
+mod full_disk;
+mod leaving;
+mod limits;
+mod openai;
+mod shutdown;
+mod support;
+mod swapping;
