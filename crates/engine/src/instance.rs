@@ -31,6 +31,8 @@ const ENGINE_VARIABLE_PREFIXES: &[&str] = &["LLAMA_ARG_", "LLAMA_API_KEY"];
 const PROGRESS_PERIOD: Duration = Duration::from_millis(250);
 /// While loading: every so many looks the engine is probed even if its output did not say that it listens.
 const PROBE_EVERY: u32 = 4;
+/// How often an engine to be adopted is asked whether it serves; each has the probe's own patience.
+const ADOPTION_PROBES: u32 = 3;
 /// While serving: how often the size of the log is looked at.
 const UPKEEP_PERIOD: Duration = Duration::from_secs(5);
 /// Commands are few: a stop, and the news that nobody uses the engine any more.
@@ -186,11 +188,12 @@ impl Instance {
             folders.records.remove(&record.id);
             return None;
         };
-        let serves = record.load_time.is_some()
-            && probe::is_healthy(record.address).await
-            && probe::serves(record.address, &record.spec.model).await;
+        let serves = record.load_time.is_some() && answers(&record).await;
         if !serves {
-            tracing::info!(engine.id = %record.id, model = %record.model, "ending an engine that was left half-started");
+            tracing::info!(
+                engine.id = %record.id, model = %record.model,
+                "ending an engine of an earlier snug that had not loaded its model or does not answer"
+            );
             process.signal(Signal::KILL);
             let _gone = tokio::time::timeout(policy.patience.stop, process.ended()).await;
             folders.records.remove(&record.id);
@@ -606,6 +609,17 @@ fn log_name(model: &ModelKey) -> String {
         .bytes()
         .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
     format!("{name}-{hash:016x}.log")
+}
+
+/// Whether the engine that was written down serves its model. One that is busy on a busy machine may need a moment, and a
+/// loaded model is worth it.
+async fn answers(record: &Record) -> bool {
+    for _ in 0..ADOPTION_PROBES {
+        if probe::is_healthy(record.address).await && probe::serves(record.address, &record.spec.model).await {
+            return true;
+        }
+    }
+    false
 }
 
 /// An address on loopback that nobody listens on now. Somebody may take it before the engine does; then the engine says

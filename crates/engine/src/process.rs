@@ -178,11 +178,22 @@ pub(crate) fn find_by_environment(name: &str, value: &str) -> Option<Identity> {
     let processes = std::fs::read_dir("/proc").ok()?;
     processes
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok())
+        // What an engine starts inherits its environment; the engine itself leads the group that is signalled.
+        .filter(|&pid| leads_its_group(pid))
         .find(|pid| {
             std::fs::read(format!("/proc/{pid}/environ"))
                 .is_ok_and(|environment| environment.split(|&byte| byte == 0).any(|entry| entry == wanted.as_bytes()))
         })
         .and_then(Identity::of)
+}
+
+/// By `/proc/PID/stat`, field 5: of a process outside our container the kernel names no group, which `getpgid` takes ill.
+fn leads_its_group(pid: u32) -> bool {
+    let group = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok().and_then(|stat| {
+        let (_, after_name) = stat.rsplit_once(") ")?;
+        after_name.split(' ').nth(2)?.parse::<u32>().ok()
+    });
+    group == Some(pid)
 }
 
 #[cfg(test)]
@@ -224,6 +235,7 @@ mod tests {
         let mut child = tokio::process::Command::new("sleep")
             .arg("60")
             .env("SNUG_TEST_MARK", &mark)
+            .process_group(0)
             .kill_on_drop(true)
             .spawn()
             .unwrap();
