@@ -32,6 +32,8 @@ pub use logging::start as start_logging;
 
 /// After the engines have ended, what is left of the answers (an error event, the end) gets this long to be sent.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+/// A killed engine is gone at once, unless the kernel cannot let go of it; then we go without it.
+const KILL_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A server that is bound and not running yet.
 pub struct Server {
@@ -41,6 +43,8 @@ pub struct Server {
     tracker: TaskTracker,
     keep_engines: bool,
     grace: Duration,
+    /// What engines may take to end.
+    engines_end: Duration,
     _data_folder: DataFolder,
 }
 
@@ -80,6 +84,7 @@ impl Server {
             tracker,
             keep_engines: config.node.keep_engines,
             grace: config.gateway.shutdown_grace,
+            engines_end: config.engine.stop_timeout + KILL_PATIENCE,
             _data_folder: data_folder,
         })
     }
@@ -103,7 +108,7 @@ impl Server {
     /// # Errors
     /// None today; a listener that cannot accept logs why and goes on.
     pub async fn run(self, shutdown: Shutdown) -> anyhow::Result<()> {
-        let Self { listener, listen, node, tracker, keep_engines, grace, _data_folder } = self;
+        let Self { listener, listen, node, tracker, keep_engines, grace, engines_end, _data_folder } = self;
         let connections = listen.serve(listener, shutdown.polite.clone()).await;
         tracing::info!(grace_s = grace.as_secs(), "stopping: no new requests, those in flight may finish");
         tokio::select! {
@@ -111,7 +116,9 @@ impl Server {
             () = tokio::time::sleep(grace) => tracing::info!("the grace time is over"),
             () = shutdown.at_once.cancelled() => tracing::info!("asked again: stopping at once"),
         }
-        node.stop(keep_engines, Duration::ZERO).await;
+        if tokio::time::timeout(engines_end, node.stop(keep_engines, Duration::ZERO)).await.is_err() {
+            tracing::error!("an engine does not end although it was killed (its driver may hang); leaving it behind");
+        }
         let _unfinished = tokio::time::timeout(LAST_WORDS, connections.finished()).await;
         connections.cut().await;
         drop(node);

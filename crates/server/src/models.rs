@@ -168,20 +168,14 @@ fn load_events(node: Handle, name: String, context: Option<u64>) -> impl Stream<
         loop {
             tokio::select! {
                 biased;
-                outcome = &mut waiting.outcome => {
-                    let event = match outcome {
-                        Ok(loaded) => json_event("loaded", &load_answer(&loaded)),
-                        Err(error) => json_event("error", &load_error(error).body()),
-                    };
-                    return Some((Ok(event), None));
-                }
+                outcome = &mut waiting.outcome => return Some((Ok(outcome_event(outcome)), None)),
                 changed = waiting.view.changed() => {
                     let progress = progress(&waiting.view.borrow(), &waiting.name);
                     let Some((phase, share)) = progress.filter(|_| changed.is_ok()) else {
                         if changed.is_err() {
                             // The node is gone; the outcome says so.
-                            let _outcome = (&mut waiting.outcome).await;
-                            return None;
+                            let outcome = (&mut waiting.outcome).await;
+                            return Some((Ok(outcome_event(outcome)), None));
                         }
                         continue;
                     };
@@ -198,12 +192,19 @@ fn load_events(node: Handle, name: String, context: Option<u64>) -> impl Stream<
     })
 }
 
+fn outcome_event(outcome: Result<Loaded, Unavailable>) -> Event {
+    match outcome {
+        Ok(loaded) => json_event("loaded", &load_answer(&loaded)),
+        Err(error) => json_event("error", &load_error(error).body()),
+    }
+}
+
 fn progress(view: &View, name: &str) -> Option<(String, f64)> {
-    let model = view.library.find(name)?;
-    if view.waiting.iter().any(|waiting| waiting.model == model.key) {
+    let model = view.meant_by(name)?;
+    if view.waiting.iter().any(|waiting| waiting.model == model) {
         return Some(("waiting".to_owned(), 0.0));
     }
-    let status = &view.instance_of(&model.key)?.status;
+    let status = &view.instance_of(&model)?.status;
     Some((status.phase?.as_str().to_owned(), status.progress))
 }
 
