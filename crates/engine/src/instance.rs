@@ -131,6 +131,11 @@ impl Handle {
         self.tell(Command::Drained);
     }
 
+    /// Whether its owner has ended, in whatever way.
+    pub fn is_gone(&self) -> bool {
+        self.commands.is_closed()
+    }
+
     fn tell(&self, command: Command) {
         // A full queue already holds a stop; a closed one belongs to an instance that is over.
         let _already_told = self.commands.try_send(command);

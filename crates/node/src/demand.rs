@@ -97,8 +97,13 @@ impl Pending {
 
     /// Answers all waiters with the same failure.
     pub(crate) fn fail(self, failure: &LoadFailure) {
+        self.refuse(&Unavailable::LoadFailed(Box::new(failure.clone())));
+    }
+
+    /// Answers all waiters with the same reason.
+    pub(crate) fn refuse(self, reason: &Unavailable) {
         for waiter in self.waiters {
-            waiter.refuse(Unavailable::LoadFailed(Box::new(failure.clone())));
+            waiter.refuse(reason.clone());
         }
     }
 }

@@ -10,7 +10,7 @@ use types::ModelKey;
 use crate::demand::Waiter;
 use crate::library::Library;
 use crate::speeds::Speeds;
-use crate::view::View;
+use crate::view::{View, WaitingView};
 
 /// What the owner can be asked.
 #[derive(Debug)]
@@ -132,16 +132,17 @@ impl Handle {
 
     fn waits_for_room(&self, name: &str) -> bool {
         let view = self.view.borrow();
-        let model = view.library.find(name);
-        model.is_some_and(|model| view.waiting.iter().any(|waiting| waiting.model == model.key))
+        view.meant_by(name).is_some_and(|model| view.waiting.iter().any(|waiting| waiting.model == model))
     }
 
     /// What to say to a caller whose time is up: what is still in the way.
     fn waited_too_long(&self, name: &str, waited: Duration) -> Unavailable {
         let view = self.view.borrow();
         let retry_after = Duration::from_secs(5);
-        let model = view.library.find(name).map(|model| model.key.clone());
-        let waiting = view.waiting.iter().find(|waiting| Some(&waiting.model) == model.as_ref());
+        let model = view.meant_by(name);
+        let of_model = |waiting: &&WaitingView| Some(&waiting.model) == model.as_ref();
+        // Before the devices are known nothing is in anybody's way.
+        let waiting = view.waiting.iter().find(of_model).filter(|_| view.not_ready.is_empty());
         match (model, waiting) {
             (Some(model), Some(waiting)) => Unavailable::NoRoom {
                 model,

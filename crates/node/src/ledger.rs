@@ -17,7 +17,7 @@ pub(crate) fn capacity(
     devices: &[ListedDevice],
     running: &[Running],
 ) -> BTreeMap<DeviceName, ByteCount> {
-    let held: ByteCount = running.iter().map(|instance| instance.holds().on(&DeviceName::cpu())).sum();
+    let held: ByteCount = running.iter().map(|instance| instance.has_taken(&DeviceName::cpu())).sum();
     let ram = config.ram.unwrap_or_else(|| match hardware::ram() {
         Some(ram) => {
             let share = ByteCount::bytes(ram.total.as_u64() / 100 * RAM_SHARE_PERCENT);
@@ -29,12 +29,18 @@ pub(crate) fn capacity(
     let limited = |device: &ListedDevice| match config.memory {
         Some(limit) if limit < all => {
             let share = u128::from(limit.as_u64()) * u128::from(device.total.as_u64()) / u128::from(all.as_u64());
-            ByteCount::bytes(u64::try_from(share).unwrap_or(u64::MAX))
+            ByteCount::bytes(u64::try_from(share).unwrap_or(u64::MAX)).min(device.free)
         }
         _ => device.free,
     };
     let accelerators = devices.iter().map(|device| (device.name.clone(), limited(device)));
     std::iter::once((DeviceName::cpu(), ram)).chain(accelerators).collect()
+}
+
+/// What is free of each device, in words: `3.1 GiB on CPU`.
+pub(crate) fn free_text(snapshot: &placement::Snapshot) -> String {
+    let free = placement::free(snapshot);
+    free.iter().map(|(device, free)| format!("{free} on {device}")).collect::<Vec<_>>().join(", ")
 }
 
 /// The picture that `placement` decides on.

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::UNIX_EPOCH;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use catalog::discover::{self, Found};
 use catalog::{gguf, name, names};
@@ -95,6 +95,8 @@ pub struct Model {
 pub struct Library {
     models: Vec<Arc<Model>>,
     by_name: HashMap<String, usize>,
+    /// Of each model, the one first that its bare id means.
+    variants: HashMap<ModelId, Vec<String>>,
     read: HashMap<PathBuf, Arc<Read>>,
 }
 
@@ -102,7 +104,7 @@ pub struct Library {
 #[derive(Clone, Debug)]
 struct Read {
     size: ByteCount,
-    modified: u64,
+    modified: Option<SystemTime>,
     header: Result<Header, String>,
 }
 
@@ -172,6 +174,7 @@ impl Library {
             library.models.push(Arc::new(describe(model, read, entry.copied(), &sources.defaults)));
         }
         library.read.retain(|path, _| reads.contains_key(path));
+        library.variants = library.group_variants();
         library
     }
 
@@ -197,11 +200,8 @@ impl Library {
     }
 
     /// The variants of a model, the one that its bare id means first.
-    pub fn variants_of(&self, id: &ModelId) -> Vec<String> {
-        let first = self.find(id.as_str());
-        let mut variants: Vec<&Arc<Model>> = self.models.iter().filter(|model| model.key.id == *id).collect();
-        variants.sort_by_key(|model| first.as_ref().is_some_and(|first| first.key != model.key));
-        variants.iter().map(|model| model.key.variant.as_str().to_owned()).collect()
+    pub fn variants_of(&self, id: &ModelId) -> &[String] {
+        self.variants.get(id).map(Vec::as_slice).unwrap_or_default()
     }
 
     /// Some ids, for a caller who asked for one that does not exist.
@@ -212,6 +212,17 @@ impl Library {
     /// Whether nothing that anyone could notice differs.
     pub(crate) fn same_as(&self, other: &Self) -> bool {
         self.models == other.models && self.by_name == other.by_name
+    }
+
+    fn group_variants(&self) -> HashMap<ModelId, Vec<String>> {
+        let mut variants: HashMap<ModelId, Vec<String>> = HashMap::new();
+        for model in &self.models {
+            let of_id = variants.entry(model.key.id.clone()).or_default();
+            let is_meant = self.find(model.key.id.as_str()).is_some_and(|meant| meant.key == model.key);
+            let at = if is_meant { 0 } else { of_id.len() };
+            of_id.insert(at, model.key.variant.as_str().to_owned());
+        }
+        variants
     }
 
     /// What the header of `model`'s first file tells, and of the others of a split set.
@@ -243,7 +254,7 @@ fn describe(model: &Found, read: &Read, entry: Option<&Entry>, defaults: &Settin
         key: model.key.clone(),
         path: model.path().to_owned(),
         size: model.size,
-        modified: read.modified,
+        modified: read.modified.and_then(|at| at.duration_since(UNIX_EPOCH).ok()).map_or(0, |since| since.as_secs()),
         mmproj: model.projector.clone(),
         mode: entry.and_then(|entry| entry.mode).or(header.map(|header| header.mode)).unwrap_or_default(),
         facts: header.map(|header| fit::Facts { projector: projector_size, ..header.facts.clone() }),
@@ -336,7 +347,14 @@ fn main_revisions(cache: &Path) -> BTreeMap<String, String> {
 fn walk(folder: &Path) -> Vec<discover::File> {
     let mut files = Vec::new();
     let mut folders = vec![(folder.to_owned(), 0)];
+    // Links may lead in circles, so folders are bounded as well.
+    let mut folders_seen = 0;
     while let Some((folder, depth)) = folders.pop() {
+        folders_seen += 1;
+        if folders_seen > FILES_MAX {
+            tracing::warn!(folder = %folder.display(), "stopped looking for models after {FILES_MAX} folders");
+            break;
+        }
         let Ok(entries) = std::fs::read_dir(&folder) else { continue };
         for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
             match std::fs::metadata(&path) {
@@ -372,7 +390,7 @@ fn length(path: &Path) -> ByteCount {
     std::fs::metadata(path).map_or(ByteCount::ZERO, |metadata| ByteCount::bytes(metadata.len()))
 }
 
-fn modified(path: &Path) -> u64 {
-    let modified = std::fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
-    modified.and_then(|at| at.duration_since(UNIX_EPOCH).ok()).map_or(0, |since| since.as_secs())
+/// To the finest that the file system tells: a download may end within the second in which it was looked at.
+fn modified(path: &Path) -> Option<SystemTime> {
+    std::fs::metadata(path).and_then(|metadata| metadata.modified()).ok()
 }

@@ -1,5 +1,6 @@
 //! Setting a node up: its configuration, and the start of its owner and of those who bring it news.
 
+use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -75,7 +76,11 @@ impl Node {
     pub async fn start(config: Config, table: Table, tracker: &TaskTracker) -> Result<Handle, StartError> {
         let folder = |name: &str| {
             let path = config.data_dir.join(name);
-            std::fs::create_dir_all(&path)
+            // Logs and records are nobody else's business.
+            std::fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(&path)
                 .map(|()| path.clone())
                 .map_err(|error| StartError::Folder { path: path.clone(), error })
         };

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use engine::llama_cpp::ListedDevice;
 use engine::{Folders, Instance, Launch};
 use placement::{Decision, Occupancy};
-use route::{IdleSignal, Routes, Table, Target, Unavailable};
+use route::{Blocker, IdleSignal, Routes, Table, Target, Unavailable};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio_util::task::TaskTracker;
 use types::{ByteCount, DeviceName, FailureClass, InstanceId, InstanceState, LoadFailure, MemoryUse, ModelKey};
@@ -31,6 +31,10 @@ const REST_AFTER_CRASHES: Duration = Duration::from_secs(60);
 const UNLOAD_DRAIN: Duration = Duration::from_secs(300);
 /// What a caller is told to wait where nothing better is known.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
+/// The same where a pinned model is in the way: it takes a person to unload it.
+const RETRY_AFTER_UNPINNED: Duration = Duration::from_secs(60);
+/// While loads wait: how often the machine is looked at anew. Memory that other programs give back is told by nobody.
+const LOOK_PERIOD: Duration = Duration::from_secs(1);
 
 /// The owner's state; see the module's text.
 pub(crate) struct Owner {
@@ -42,6 +46,10 @@ pub(crate) struct Owner {
     resting: HashMap<ModelKey, (LoadFailure, Instant)>,
     /// What the engine sees; `None` until it has said.
     devices: Option<Vec<ListedDevice>>,
+    /// What models may use of each device, as it was when this turn began.
+    capacity: BTreeMap<DeviceName, ByteCount>,
+    /// What the published routes were made from.
+    routed: Option<routes::Basis>,
     measurements: Measurements,
     folders: Folders,
     table: Table,
@@ -75,6 +83,8 @@ impl Owner {
             pending: VecDeque::new(),
             resting: HashMap::new(),
             devices: None,
+            capacity: BTreeMap::new(),
+            routed: None,
             idle: Arc::default(),
             left: Arc::clone(&handle.left),
             speeds: Arc::clone(&handle.speeds),
@@ -114,6 +124,7 @@ impl Owner {
                 () = self.left.notified() => {}
                 () = tokio::time::sleep_until(wake.into()) => self.unload_idle(),
             }
+            self.look_at_the_machine();
             self.advance();
             self.publish();
         }
@@ -185,9 +196,9 @@ impl Owner {
     }
 
     fn waiting(&self) -> usize {
-        let loading: usize = self.instances.iter().map(|instance| instance.waiters.len()).sum();
-        let pending: usize = self.pending.iter().map(|pending| pending.waiters.len()).sum();
-        loading + pending
+        let loading = self.instances.iter().flat_map(|instance| &instance.waiters);
+        let pending = self.pending.iter().flat_map(|pending| &pending.waiters);
+        loading.chain(pending).filter(|waiter| waiter.is_there()).count()
     }
 
     fn queue_full(&self) -> Unavailable {
@@ -195,15 +206,25 @@ impl Owner {
     }
 
     fn unload(&mut self, name: &str, reply: oneshot::Sender<Result<ModelKey, NotUnloaded>>) {
-        let Some(model) = self.resolve(name) else {
+        // A model whose file is gone may run on; it is known by its own name then.
+        let runs = |one: &&Running| one.model.key.id.as_str() == name || one.model.key.to_string() == name;
+        let gone = || self.instances.iter().find(runs).map(|one| Arc::clone(&one.model));
+        let Some(model) = self.resolve(name).or_else(gone) else {
             let _left = reply.send(Err(NotUnloaded::NotFound { name: name.to_owned() }));
             return;
         };
-        let drain = UNLOAD_DRAIN;
+        // Those who wait for it to be loaded are told as those are for whom it loads already.
+        let waiting = std::mem::take(&mut self.pending);
+        let (unwanted, others) = waiting.into_iter().partition(|pending| *pending.key() == model.key);
+        self.pending = others;
+        let unwanted: VecDeque<Pending> = unwanted;
+        unwanted.into_iter().for_each(|pending| pending.refuse(&was_unloaded(&model.key)));
         match self.instances.iter_mut().find(|one| one.model.key == model.key) {
             Some(instance) => {
                 instance.mourners.push((model.key.clone(), reply));
-                instance.leave(drain);
+                if instance.going != Going::Leaves {
+                    instance.leave(UNLOAD_DRAIN);
+                }
             }
             None => {
                 let _left = reply.send(Ok(model.key.clone()));
@@ -215,31 +236,41 @@ impl Owner {
         routes::resolve(&self.library, &self.instances, name)
     }
 
-    fn capacity(&self) -> BTreeMap<DeviceName, ByteCount> {
-        ledger::capacity(&self.config, self.devices.as_deref().unwrap_or_default(), &self.instances)
+    fn look_at_the_machine(&mut self) {
+        self.capacity = ledger::capacity(&self.config, self.devices.as_deref().unwrap_or_default(), &self.instances);
     }
 
     // ---- loads ----
 
     /// Lets waiting loads proceed, first come first served.
     fn advance(&mut self) {
-        self.listen_for_idle();
-        if self.devices.is_none() {
-            return;
+        for instance in &mut self.instances {
+            instance.waiters.retain(Waiter::is_there);
         }
         for pending in &mut self.pending {
             pending.waiters.retain(Waiter::is_there);
         }
         self.pending.retain(|pending| !pending.waiters.is_empty());
+        self.listen_for_idle();
+        if self.devices.is_none() {
+            return;
+        }
         let mut queue = std::mem::take(&mut self.pending);
         let mut yielding: Vec<InstanceId> = Vec::new();
         let mut blocked = false;
         while let Some(mut pending) = queue.pop_front() {
-            if let Some(index) = self.instances.iter().position(|one| one.model.key == *pending.key()) {
-                if self.instances[index].suits(pending.context_requested) {
-                    self.instances[index].take_over(pending.waiters, self.config.in_flight_max);
-                    continue;
-                }
+            let own = self.instances.iter().position(|one| one.model.key == *pending.key());
+            if let Some(index) = own.filter(|&index| self.instances[index].suits(pending.context_requested)) {
+                self.instances[index].take_over(pending.waiters, self.config.in_flight_max);
+                continue;
+            }
+            let sized = sizing::size_up(&mut pending, &self.capacity, self.config.context_max, &self.measurements);
+            if let Err(failure) = sized {
+                pending.fail(&failure);
+                continue;
+            }
+            if let Some(index) = own {
+                pending.blockers = vec![self.instances[index].blocker()];
                 // The old one has to be gone first: it is going already, or it is asked to for another context.
                 if pending.context_requested.is_some() {
                     let id = self.instances[index].id.clone();
@@ -250,29 +281,35 @@ impl Owner {
                 blocked = true;
                 continue;
             }
-            let capacity = self.capacity();
-            let sized = sizing::size_up(&mut pending, &capacity, self.config.context_max, &self.measurements);
-            if let Err(failure) = sized {
-                pending.fail(&failure);
-                continue;
-            }
-            match placement::admit(&ledger::snapshot(&self.config, capacity, &self.instances), &pending.need) {
+            let snapshot = ledger::snapshot(&self.config, self.capacity.clone(), &self.instances);
+            match placement::admit(&snapshot, &pending.need) {
                 // Behind a load that waits, only what needs nobody to leave may pass.
                 Decision::Start { evict } if evict.is_empty() => self.start(pending),
-                Decision::Start { evict } if !blocked => {
-                    self.evict(&evict, pending.key());
+                Decision::Start { evict } => {
+                    pending.blockers = self.blockers(&evict);
+                    if !blocked {
+                        self.evict(&evict, pending.key());
+                    }
                     blocked = true;
                     self.pending.push_back(pending);
                 }
-                Decision::Start { .. } => self.pending.push_back(pending),
                 Decision::Wait { drain, blockers } => {
-                    let in_the_way = self.instances.iter().filter(|instance| blockers.contains(&instance.id));
-                    pending.blockers = in_the_way.map(Running::blocker).collect();
+                    pending.blockers = self.blockers(&blockers);
                     if !blocked && pending.since.elapsed() >= self.config.patience {
                         yielding.extend(drain);
                     }
                     blocked = true;
                     self.pending.push_back(pending);
+                }
+                Decision::Barred { pinned } => {
+                    let reason = Unavailable::NoRoom {
+                        model: pending.key().clone(),
+                        needed: pending.need.to_string(),
+                        free: ledger::free_text(&snapshot),
+                        blockers: self.blockers(&pinned),
+                        retry_after: RETRY_AFTER_UNPINNED,
+                    };
+                    pending.refuse(&reason);
                 }
                 Decision::Refuse { short } => {
                     let failure = sizing::refusal(&pending, &short);
@@ -281,6 +318,10 @@ impl Owner {
             }
         }
         self.settle_yielding(&yielding);
+    }
+
+    fn blockers(&self, ids: &[InstanceId]) -> Vec<Blocker> {
+        self.instances.iter().filter(|instance| ids.contains(&instance.id)).map(Running::blocker).collect()
     }
 
     /// Has the ends of requests told while anybody waits for one, and looks for those that came before.
@@ -390,6 +431,11 @@ impl Owner {
 
     /// Takes over what an earlier snug left running.
     pub(crate) async fn adopt(&mut self) {
+        self.look_for_engines().await;
+        self.look_at_the_machine();
+    }
+
+    async fn look_for_engines(&mut self) {
         let records = match self.folders.records.all() {
             Ok(records) => records,
             Err(error) => {
@@ -406,7 +452,8 @@ impl Owner {
             }
         });
         for (record, handle) in futures_util::future::join_all(adoptions).await.into_iter().flatten() {
-            let Some(model) = self.library.find(&record.model.to_string()) else {
+            let found = self.library.find(&record.model.to_string());
+            let Some(model) = found.filter(|model| model.path == record.spec.model) else {
                 tracing::info!(model = %record.model, "ending an engine whose model is gone");
                 handle.stop(Duration::ZERO);
                 continue;
@@ -438,6 +485,8 @@ impl Owner {
         self.tracker.spawn(async move {
             // The first look is for what happened before this task ran.
             while changes.send(id.clone()).await.is_ok() && status.changed().await.is_ok() {}
+            // The last is for an end that no status told.
+            let _stopped = changes.send(id).await;
         });
     }
 
@@ -450,7 +499,12 @@ impl Owner {
         if instance.status.over {
             let instance = self.instances.remove(index);
             self.buried(instance);
-        } else if instance.status.state == InstanceState::Ready && instance.target.is_none() {
+        } else if instance.handle.is_gone() {
+            // Its task ended without an end of its life, which only a panic does. Nobody may wait for it.
+            let instance = self.instances.remove(index);
+            tracing::error!(engine.id = %instance.id, model = %instance.model.key, "lost the engine's owner");
+            self.buried(instance);
+        } else if instance.status.state == InstanceState::Ready && instance.serves_elsewhere() {
             self.became_ready(index);
         } else if instance.status.state != InstanceState::Ready
             && instance.going != Going::Leaves
@@ -471,7 +525,10 @@ impl Owner {
         for waiter in instance.waiters.drain(..) {
             waiter.serve(&target, &loaded, self.config.in_flight_max);
         }
-        instance.target = Some(target);
+        if let Some(dead) = instance.target.replace(target) {
+            dead.close_to_new();
+            instance.going = Going::Stays;
+        }
         let (key, start, memory) = (instance.model.key.clone(), instance.start.clone(), instance.status.memory.clone());
         self.measurements.loaded(key, start, memory, load_time);
         self.measurements.save();
@@ -493,12 +550,7 @@ impl Owner {
         for waiter in instance.waiters {
             waiter.refuse(match &failure {
                 Some(failure) => Unavailable::LoadFailed(Box::new(failure.clone())),
-                None => Unavailable::StillLoading {
-                    model: instance.model.key.clone(),
-                    state: "unloaded".to_owned(),
-                    waited: Duration::ZERO,
-                    retry_after: Duration::from_secs(1),
-                },
+                None => was_unloaded(&instance.model.key),
             });
         }
         for (key, mourner) in instance.mourners {
@@ -539,7 +591,13 @@ impl Owner {
             })
         });
         let patience = self.pending.iter().map(|pending| pending.since + self.config.patience).filter(|&at| at > now);
-        unloads.chain(patience).min().unwrap_or(now + Duration::from_secs(3600)).max(now + Duration::from_millis(1))
+        let look = (!self.pending.is_empty()).then(|| now + LOOK_PERIOD);
+        unloads
+            .chain(patience)
+            .chain(look)
+            .min()
+            .unwrap_or(now + Duration::from_secs(3600))
+            .max(now + Duration::from_millis(1))
     }
 
     fn unload_idle(&mut self) {
@@ -555,8 +613,12 @@ impl Owner {
 
     // ---- what others see ----
 
-    pub(crate) fn publish(&self) {
-        self.table.publish(routes::routes(&self.library, &self.instances));
+    pub(crate) fn publish(&mut self) {
+        let basis = routes::Basis::of(&self.library, &self.instances);
+        if !self.routed.as_ref().is_some_and(|routed| routed.is_same_as(&basis)) {
+            self.table.publish(routes::routes(&self.library, &self.instances));
+            self.routed = Some(basis);
+        }
         self.view.send_replace(Arc::new(View {
             library: Arc::clone(&self.library),
             instances: self.instances.iter().map(Running::view).collect(),
@@ -570,7 +632,7 @@ impl Owner {
                     blockers: pending.blockers.clone(),
                 })
                 .collect(),
-            capacity: self.capacity(),
+            capacity: self.capacity.clone(),
             not_ready: self.devices.is_none().then_some("devices").into_iter().collect(),
         }));
     }
@@ -600,9 +662,8 @@ impl Owner {
             self.instances.retain(|instance| instance.target.is_none() || instance.going == Going::Leaves);
         }
         for instance in &mut self.instances {
-            if instance.going != Going::Leaves {
-                instance.leave(drain);
-            }
+            // Those that leave already may have been given more time than there is now.
+            instance.leave(drain);
         }
         self.listen_for_idle();
         // Bounded: a draining engine is asked to end after `drain`, then killed after its patience, again and again.
@@ -612,6 +673,16 @@ impl Owner {
                 () = self.idle.told() => self.drained(),
             }
         }
+    }
+}
+
+/// What those are told who waited for a model that was unloaded instead.
+fn was_unloaded(model: &ModelKey) -> Unavailable {
+    Unavailable::StillLoading {
+        model: model.clone(),
+        state: "unloading".to_owned(),
+        waited: Duration::ZERO,
+        retry_after: Duration::from_secs(1),
     }
 }
 

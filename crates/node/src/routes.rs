@@ -1,10 +1,11 @@
 //! From the node's state to the route table: every name, what `/v1/models` says of it, and where it leads.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use route::Routes;
-use types::Mode;
+use types::{InstanceId, Mode};
 
 use crate::library::{Library, Model};
 use crate::running::{Going, Running};
@@ -34,18 +35,51 @@ pub(crate) fn routes(library: &Library, running: &[Running]) -> Routes {
     routes
 }
 
+/// All that the routes are made from. They are made anew when it has changed: with a thousand models that takes a
+/// moment, and a load tells of its progress four times a second.
+pub(crate) struct Basis {
+    library: Arc<Library>,
+    running: Vec<Routed>,
+}
+
+/// What the routes say of one instance.
+#[derive(PartialEq)]
+struct Routed {
+    id: InstanceId,
+    going: Going,
+    target: Option<SocketAddr>,
+    address: Option<SocketAddr>,
+    context: u64,
+}
+
+impl Basis {
+    pub(crate) fn of(library: &Arc<Library>, running: &[Running]) -> Self {
+        let one = |instance: &Running| {
+            let target = instance.target.as_ref().map(|target| target.address());
+            let (address, context) = (instance.status.address, instance.status.context);
+            Routed { id: instance.id.clone(), going: instance.going, target, address, context }
+        };
+        Self { library: Arc::clone(library), running: running.iter().map(one).collect() }
+    }
+
+    pub(crate) fn is_same_as(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.library, &other.library) && self.running == other.running
+    }
+}
+
 /// The model that a name means: a bare id means its variant that runs, else its default one.
 pub(crate) fn resolve(library: &Library, running: &[Running], name: &str) -> Option<Arc<Model>> {
     let model = library.find(name)?;
     if model.key.id.as_str() != name {
         return Some(model);
     }
-    let instance = running.iter().find(|one| one.model.key.id == model.key.id && one.going == Going::Stays);
+    // One that yields runs as well: callers queue behind it, rather than load another variant beside it.
+    let instance = running.iter().find(|one| one.model.key.id == model.key.id && one.going != Going::Leaves);
     Some(instance.map_or(model, |instance| Arc::clone(&instance.model)))
 }
 
 fn listing(library: &Library, model: &Model, instance: Option<&Running>) -> route::Listing {
-    let variants = library.variants_of(&model.key.id);
+    let variants = library.variants_of(&model.key.id).to_vec();
     let state = match instance {
         None => "Unloaded",
         Some(instance) if instance.going == Going::Leaves => "Unloading",

@@ -7,7 +7,7 @@ use engine::Status;
 use placement::{Occupancy, Resident};
 use route::{Blocker, Target};
 use tokio::sync::oneshot;
-use types::{InstanceId, MemoryUse, ModelKey};
+use types::{ByteCount, DeviceName, InstanceId, InstanceState, MemoryUse, ModelKey};
 
 use crate::demand::Waiter;
 use crate::handle::{Loaded, NotUnloaded};
@@ -57,6 +57,12 @@ impl Running {
         }
     }
 
+    /// Whether requests go nowhere yet, or to a process that was since replaced: its restart may be over before the owner
+    /// has looked.
+    pub(crate) fn serves_elsewhere(&self) -> bool {
+        self.target.as_ref().map(|target| target.address()) != self.status.address
+    }
+
     pub(crate) fn occupancy(&self) -> Occupancy {
         if self.going == Going::Leaves || self.status.over {
             return Occupancy::Leaving;
@@ -75,6 +81,21 @@ impl Running {
 
     pub(crate) fn holds(&self) -> MemoryUse {
         holds(&self.status, &self.estimate)
+    }
+
+    /// What of [`Self::holds`] is gone from the machine's free memory by now: while it loads a part, without a process
+    /// nothing.
+    pub(crate) fn has_taken(&self, device: &DeviceName) -> ByteCount {
+        if self.status.pid.is_none() {
+            return ByteCount::ZERO;
+        }
+        let holds = self.holds().on(device);
+        if self.status.state != InstanceState::Loading {
+            return holds;
+        }
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share between 0 and 1")]
+        let percent = (self.status.progress * 100.0) as u64;
+        ByteCount::bytes(holds.as_u64() / 100 * percent)
     }
 
     pub(crate) fn loaded(&self, load_time: Duration) -> Loaded {

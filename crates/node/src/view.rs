@@ -66,6 +66,13 @@ impl View {
         self.capacity.iter().map(free).collect::<Vec<_>>().join(", ")
     }
 
+    /// The model that a name means, as it was decided for those who wait: a bare id means its variant that runs.
+    pub fn meant_by(&self, name: &str) -> Option<ModelKey> {
+        let model = self.library.find(name)?;
+        let runs = |one: &&InstanceView| one.model.key.id.as_str() == name && !one.leaving;
+        Some(self.instances.iter().find(runs).map_or_else(|| model.key.clone(), |one| one.model.key.clone()))
+    }
+
     /// The instance of `model` that is not on its way out, if there is one.
     pub fn instance_of(&self, model: &ModelKey) -> Option<&InstanceView> {
         self.instances.iter().find(|instance| instance.model.key == *model && !instance.leaving)

@@ -71,7 +71,7 @@ impl Occupancy {
 /// What to do about a wish to load a model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// Start it as soon as these have left; at once if there are none.
+    /// Start it as soon as these (and those that leave already) have left; at once if there are none.
     Start {
         /// Idle instances that leave for it, least recently used first.
         evict: Vec<InstanceId>,
@@ -83,6 +83,11 @@ pub enum Decision {
         drain: Vec<InstanceId>,
         /// Everything that is in the way, in the order of the snapshot.
         blockers: Vec<InstanceId>,
+    },
+    /// What is pinned leaves no room for it, whoever else ends.
+    Barred {
+        /// The pinned instances.
+        pinned: Vec<InstanceId>,
     },
     /// It would not fit on the empty machine.
     Refuse {
@@ -109,9 +114,24 @@ pub fn admit(snapshot: &Snapshot, need: &MemoryUse) -> Decision {
         return Decision::Refuse { short };
     }
 
-    let mut staying: Vec<&Resident> = snapshot.residents.iter().collect();
-    if fits(snapshot, &staying, need) {
+    let everybody: Vec<&Resident> = snapshot.residents.iter().collect();
+    if fits(snapshot, &everybody, need) {
         return Decision::Start { evict: vec![] };
+    }
+    let with = |occupancy: Occupancy| -> Vec<&Resident> {
+        snapshot.residents.iter().filter(|resident| resident.occupancy == occupancy).collect()
+    };
+    let pinned = with(Occupancy::Pinned);
+    if !fits(snapshot, &pinned, need) {
+        return Decision::Barred { pinned: ids(&pinned) };
+    }
+    // Those that leave already are counted as gone before anyone else is asked to: an eviction takes a while, and being
+    // asked again meanwhile must not cost one more instance.
+    let leaving = with(Occupancy::Leaving);
+    let mut staying = everybody;
+    staying.retain(|resident| resident.occupancy != Occupancy::Leaving);
+    if fits(snapshot, &staying, need) {
+        return Decision::Wait { drain: vec![], blockers: ids(&leaving) };
     }
     let evict = make_room(snapshot, &mut staying, need, |occupancy| match occupancy {
         Occupancy::Idle { since } => Some(since),
@@ -121,17 +141,12 @@ pub fn admit(snapshot: &Snapshot, need: &MemoryUse) -> Decision {
         return Decision::Start { evict: ids(&evict) };
     }
 
-    // Not by the idle alone. Those that leave or load by themselves may be enough; else busy ones have to end first.
+    // Not by the idle alone: busy ones have to end first.
     let blockers = ids(&staying);
-    staying.retain(|resident| resident.occupancy != Occupancy::Leaving);
-    let drain = if fits(snapshot, &staying, need) {
-        vec![]
-    } else {
-        make_room(snapshot, &mut staying, need, |occupancy| match occupancy {
-            Occupancy::Busy { since, .. } => Some(since),
-            _ => None,
-        })
-    };
+    let drain = make_room(snapshot, &mut staying, need, |occupancy| match occupancy {
+        Occupancy::Busy { since, .. } => Some(since),
+        _ => None,
+    });
     Decision::Wait { drain: ids(&drain), blockers }
 }
 
@@ -242,6 +257,7 @@ mod tests {
         let found = match admit(snapshot, &memory(need_mib)) {
             Decision::Start { evict } => format!("start, evict [{}]", names(&evict)),
             Decision::Wait { drain, blockers } => format!("wait for [{}], drain [{}]", names(&blockers), names(&drain)),
+            Decision::Barred { pinned } => format!("barred by [{}]", names(&pinned)),
             Decision::Refuse { short } => format!("refuse, {} of {}", short[0].needed, short[0].capacity),
         };
         assert_eq!(found, expected);
@@ -267,8 +283,21 @@ mod tests {
     fn busy_loading_and_pinned_ones_stay() {
         check(&snapshot(1000, None, &["a 600 busy", "b 300 idle 1"]), 500, "wait for [a], drain [a]");
         check(&snapshot(1000, None, &["a 600 loading"]), 500, "wait for [a], drain []");
-        check(&snapshot(1000, None, &["a 600 pinned"]), 500, "wait for [a], drain []");
-        check(&snapshot(1000, None, &["a 600 leaving", "b 300 busy"]), 500, "wait for [a b], drain []");
+    }
+
+    #[test]
+    fn what_is_pinned_is_not_waited_for() {
+        check(&snapshot(1000, None, &["a 600 pinned", "b 400 busy"]), 500, "barred by [a]");
+        check(&snapshot(1000, None, &["a 600 pinned", "b 400 busy"]), 300, "wait for [a b], drain [b]");
+        check(&snapshot(1000, Some(1), &["a 10 pinned"]), 10, "barred by [a]");
+    }
+
+    #[test]
+    fn while_one_leaves_nobody_else_has_to() {
+        check(&snapshot(1000, None, &["a 600 leaving", "b 300 busy"]), 500, "wait for [a], drain []");
+        check(&snapshot(1000, None, &["a 600 leaving", "b 300 idle 5"]), 500, "wait for [a], drain []");
+        check(&snapshot(1000, Some(2), &["a 10 idle 9", "b 10 leaving"]), 10, "wait for [b], drain []");
+        check(&snapshot(1000, None, &["a 300 leaving", "b 300 idle 5", "c 300 idle 9"]), 500, "start, evict [c]");
     }
 
     #[test]
@@ -303,7 +332,10 @@ mod tests {
                         let idle = matches!(find(id).occupancy, Occupancy::Idle { .. });
                         prop_assert!(idle, "evicted one that was not idle");
                     }
-                    let staying: Vec<_> = snapshot.residents.iter().filter(|one| !evict.contains(&one.id)).collect();
+                    let stays = |one: &&Resident| {
+                        !evict.contains(&one.id) && (evict.is_empty() || one.occupancy != Occupancy::Leaving)
+                    };
+                    let staying: Vec<_> = snapshot.residents.iter().filter(stays).collect();
                     prop_assert!(fits(&snapshot, &staying, &memory(need)));
                     for spared in &evict {
                         let mut one_more = staying.clone();
@@ -317,6 +349,10 @@ mod tests {
                         let busy = matches!(find(id).occupancy, Occupancy::Busy { .. });
                         prop_assert!(busy, "would drain one that is not busy");
                     }
+                }
+                Decision::Barred { pinned } => {
+                    prop_assert!(!pinned.is_empty());
+                    prop_assert!(pinned.iter().all(|id| find(id).occupancy == Occupancy::Pinned));
                 }
                 Decision::Refuse { .. } => prop_assert!(need > capacity),
             }

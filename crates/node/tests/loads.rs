@@ -1,0 +1,441 @@
+//! Loads, leases and evictions of a whole node, with the fake engine.
+//!
+//! A lease that is held is a request in flight: nothing here needs a client.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use engine::Policy;
+use engine::lifecycle::Patience;
+use node::{Config, Entry, Handle, Node, Settings, Sources, View};
+use route::{Activate, Lease, Table, Unavailable};
+use tokio_util::task::TaskTracker;
+use types::{ByteCount, FailureClass, InstanceState};
+
+/// Long enough for a debug machine under load; never waited for in full.
+const LONG: Duration = Duration::from_secs(60);
+/// Short enough to be waited for.
+const SHORT: Duration = Duration::from_millis(50);
+
+/// A data folder and its models.
+struct Stage {
+    folder: tempfile::TempDir,
+    config: Config,
+}
+
+impl Stage {
+    /// Models of these file names, with a file that tells the fake engine how to behave.
+    fn new(models: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let models_dir = folder.path().join("models");
+        std::fs::create_dir(&models_dir).unwrap();
+        for (name, behaviour) in models {
+            testkit::gguf::ChatModel::default().file().write(&models_dir.join(format!("{name}.gguf"))).unwrap();
+            std::fs::write(models_dir.join(format!("{name}.gguf.fake")), behaviour).unwrap();
+        }
+        let patience = Patience {
+            load: LONG,
+            stop: LONG,
+            restarts_max: 1,
+            backoff: Duration::from_millis(1),
+            forgiven_after: LONG,
+        };
+        let config = Config {
+            data_dir: folder.path().join("data"),
+            sources: Sources { folders: vec![models_dir], ..Sources::default() },
+            llama_server: Some(testkit::fake_engine().to_owned()),
+            memory: None,
+            ram: Some(ByteCount::gib(64)),
+            context_max: None,
+            instances_max: None,
+            idle_unload: None,
+            policy: Policy { patience, log_size_max: ByteCount::mib(8) },
+            waiting_max: 64,
+            room_wait_max: LONG,
+            in_flight_max: 64,
+            patience: LONG,
+        };
+        Self { folder, config }
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Config)) -> Self {
+        change(&mut self.config);
+        self
+    }
+
+    async fn start(&self) -> Running {
+        let (tracker, table) = (TaskTracker::new(), Table::default());
+        let node = Node::start(self.config.clone(), table.clone(), &tracker).await.unwrap();
+        Running { node, tracker, table }
+    }
+
+    fn model_file(&self, name: &str) -> PathBuf {
+        self.folder.path().join("models").join(format!("{name}.gguf"))
+    }
+}
+
+struct Running {
+    node: Handle,
+    tracker: TaskTracker,
+    table: Table,
+}
+
+impl Running {
+    async fn lease(&self, name: &str) -> Lease {
+        tokio::time::timeout(LONG, self.node.activate(name)).await.unwrap().unwrap()
+    }
+
+    async fn refused(&self, name: &str) -> Unavailable {
+        tokio::time::timeout(LONG, self.node.activate(name)).await.unwrap().unwrap_err()
+    }
+
+    /// A caller of its own.
+    fn ask(&self, name: &'static str) -> tokio::task::JoinHandle<Result<Lease, Unavailable>> {
+        let node = self.node.clone();
+        self.tracker.spawn(async move { node.activate(name).await })
+    }
+
+    async fn until(&self, what: &str, condition: impl Fn(&View) -> bool) -> Arc<View> {
+        let mut view = self.node.view();
+        let seen = tokio::time::timeout(LONG, view.wait_for(|view| condition(view))).await;
+        let Ok(view) = seen else { panic!("never {what}: {:?}", names(&self.node.view().borrow())) };
+        Arc::clone(&view.unwrap())
+    }
+
+    async fn waits_for(&self, name: &str, callers: usize) {
+        let waits =
+            |view: &View| view.waiting.iter().any(|one| one.model.id.as_str() == name && one.callers == callers);
+        self.until(&format!("{callers} callers wait for {name}"), waits).await;
+    }
+
+    /// The process of a model, once it serves.
+    async fn pid_of(&self, name: &str) -> u32 {
+        let serves =
+            |view: &View| view.instances.iter().any(|one| one.model.key.id.as_str() == name && one.target.is_some());
+        let view = self.until(&format!("{name} serves"), serves).await;
+        view.instances.iter().find(|one| one.model.key.id.as_str() == name).unwrap().status.pid.unwrap()
+    }
+
+    /// Ends everything; nothing may be left.
+    async fn end(self) {
+        tokio::time::timeout(LONG, self.node.stop(false, Duration::ZERO)).await.expect("the node stops");
+        drop(self.node);
+        self.tracker.close();
+        tokio::time::timeout(LONG, self.tracker.wait()).await.expect("no task is left");
+    }
+}
+
+fn names(view: &View) -> Vec<String> {
+    view.instances.iter().map(|one| one.model.key.id.as_str().to_owned()).collect()
+}
+
+fn is_alive(pid: u32) -> bool {
+    std::path::Path::new(&format!("/proc/{pid}")).exists()
+}
+
+fn kill(pid: u32) {
+    let pid = rustix::process::Pid::from_raw(pid.try_into().unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+}
+
+#[tokio::test]
+async fn one_load_however_many_callers() {
+    let stage = Stage::new(&[("a", "--fake-load-ms 100")]);
+    let run = stage.start().await;
+    let callers: Vec<_> = (0..20).map(|_| run.ask("a")).collect();
+    let mut instances = Vec::new();
+    for caller in callers {
+        instances.push(caller.await.unwrap().unwrap().target().instance().clone());
+    }
+    instances.dedup();
+    assert_eq!(instances.len(), 1, "one instance serves all");
+    run.end().await;
+}
+
+#[tokio::test]
+async fn all_callers_get_the_same_failure() {
+    let stage = Stage::new(&[("a", "--fake-fail insufficient_ram --fake-load-ms 50")]);
+    let run = stage.start().await;
+    let callers: Vec<_> = (0..5).map(|_| run.ask("a")).collect();
+    for caller in callers {
+        let refused = caller.await.unwrap().unwrap_err();
+        let Unavailable::LoadFailed(failure) = refused else { panic!("{refused:?}") };
+        assert_eq!(failure.class, FailureClass::InsufficientRam);
+        assert!(failure.engine_log.contains("failed to allocate"), "{failure:?}");
+    }
+    run.until("nothing is left", |view| view.instances.is_empty()).await;
+    run.end().await;
+}
+
+#[tokio::test]
+async fn the_least_recently_used_leaves() {
+    let stage = Stage::new(&[("a", ""), ("b", ""), ("c", "")]).with(|config| config.instances_max = Some(2));
+    let run = stage.start().await;
+    drop(run.lease("a").await);
+    drop(run.lease("b").await);
+    drop(run.lease("a").await);
+    drop(run.lease("c").await);
+    assert_eq!(names(&run.node.view().borrow()), ["a", "c"]);
+    run.end().await;
+}
+
+#[tokio::test]
+async fn a_busy_one_is_never_evicted_and_the_refusal_names_it() {
+    let stage = Stage::new(&[("a", ""), ("b", "")]).with(|config| {
+        config.instances_max = Some(1);
+        config.room_wait_max = SHORT;
+    });
+    let run = stage.start().await;
+    let lease = run.lease("a").await;
+    let refused = run.refused("b").await;
+    let Unavailable::NoRoom { blockers, .. } = &refused else { panic!("{refused:?}") };
+    let found: Vec<_> = blockers.iter().map(|one| (one.model.id.as_str(), one.reason, one.in_flight)).collect();
+    assert_eq!(found, [("a", "busy", 1)]);
+    assert!(!lease.target().is_closed());
+    run.end().await;
+}
+
+#[tokio::test]
+async fn two_models_in_one_place_take_turns() {
+    let stage = Stage::new(&[("a", ""), ("b", "")]).with(|config| {
+        config.instances_max = Some(1);
+        config.patience = Duration::ZERO;
+    });
+    let run = stage.start().await;
+    let first = run.lease("a").await;
+    let other = run.ask("b");
+    run.until("a takes no new requests", |view| {
+        view.instances.iter().any(|one| one.target.as_ref().is_some_and(|target| target.is_closed()))
+    })
+    .await;
+    let later = run.ask("a");
+    run.waits_for("a", 1).await;
+    assert!(!other.is_finished() && !later.is_finished(), "nobody is served while a is busy");
+    drop(first);
+    let other = other.await.unwrap().unwrap();
+    assert!(!later.is_finished(), "a waits for its turn");
+    drop(other);
+    assert_eq!(later.await.unwrap().unwrap().target().model().id.as_str(), "a");
+    run.end().await;
+}
+
+#[tokio::test]
+async fn a_model_that_made_way_serves_on_if_nobody_needs_its_place_any_more() {
+    let stage = Stage::new(&[("a", ""), ("b", "")]).with(|config| {
+        config.instances_max = Some(1);
+        config.patience = Duration::ZERO;
+    });
+    let run = stage.start().await;
+    let first = run.lease("a").await;
+    let other = run.ask("b");
+    run.until("a takes no new requests", |view| {
+        view.instances.iter().any(|one| one.target.as_ref().is_some_and(|target| target.is_closed()))
+    })
+    .await;
+    let later = run.ask("a");
+    run.waits_for("a", 1).await;
+    other.abort();
+    let later = tokio::time::timeout(LONG, later).await.unwrap().unwrap().unwrap();
+    assert_eq!(later.target().instance(), first.target().instance(), "it need not load again");
+    run.end().await;
+}
+
+#[tokio::test]
+async fn a_bare_id_goes_on_to_mean_the_variant_that_runs_while_that_makes_way() {
+    let stage = Stage::new(&[("m-Q4_K_M", ""), ("m-F16", ""), ("b", "")]).with(|config| {
+        config.instances_max = Some(1);
+        config.patience = Duration::ZERO;
+    });
+    let run = stage.start().await;
+    let first = run.lease("m:F16").await;
+    let other = run.ask("b");
+    run.until("m takes no new requests", |view| {
+        view.instances.iter().any(|one| one.target.as_ref().is_some_and(|target| target.is_closed()))
+    })
+    .await;
+    let later = run.ask("m");
+    run.waits_for("m", 1).await;
+    drop(first);
+    drop(other.await.unwrap().unwrap());
+    assert_eq!(later.await.unwrap().unwrap().target().model().variant.as_str(), "F16");
+    run.end().await;
+}
+
+#[tokio::test]
+async fn what_pinned_models_leave_no_room_for_is_refused_at_once() {
+    let stage = Stage::new(&[("a", ""), ("b", "")]);
+    let pinned = Entry {
+        id: None,
+        path: stage.model_file("a"),
+        mode: None,
+        settings: Settings { pinned: true, ..Settings::default() },
+    };
+    let stage = stage.with(|config| {
+        config.instances_max = Some(1);
+        config.sources.entries.push(pinned);
+    });
+    let run = stage.start().await;
+    drop(run.lease("a").await);
+    let asked = std::time::Instant::now();
+    let refused = run.refused("b").await;
+    assert!(asked.elapsed() < LONG / 2, "it waited for what cannot come");
+    let Unavailable::NoRoom { blockers, .. } = &refused else { panic!("{refused:?}") };
+    assert_eq!(blockers.iter().map(|one| one.reason).collect::<Vec<_>>(), ["pinned"]);
+    run.end().await;
+}
+
+#[tokio::test]
+async fn the_queue_is_bounded_and_those_who_left_take_no_place() {
+    let stage = Stage::new(&[("a", "--fake-hang-load")]).with(|config| config.waiting_max = 1);
+    let run = stage.start().await;
+    let first = run.ask("a");
+    run.until("a loads", |view| !view.instances.is_empty()).await;
+    let refused = run.refused("a").await;
+    assert!(matches!(refused, Unavailable::QueueFull { waiting: 1, limit: 1, .. }), "{refused:?}");
+    first.abort();
+    assert!(first.await.unwrap_err().is_cancelled());
+    let next = run.ask("a");
+    let waits = tokio::time::timeout(SHORT, next).await;
+    assert!(waits.is_err(), "the place of one who left is free: {waits:?}");
+    run.end().await;
+}
+
+#[tokio::test]
+async fn a_model_can_be_unloaded_while_it_loads() {
+    let stage = Stage::new(&[("a", "--fake-hang-load")]);
+    let run = stage.start().await;
+    let caller = run.ask("a");
+    let loads = |view: &View| view.instances.iter().any(|one| one.status.state == InstanceState::Loading);
+    let pid = run.until("a loads", loads).await.instances[0].status.pid.unwrap();
+    assert_eq!(run.node.unload("a").await.unwrap().id.as_str(), "a");
+    let refused = caller.await.unwrap().unwrap_err();
+    assert!(matches!(refused, Unavailable::StillLoading { .. }), "{refused:?}");
+    assert!(!is_alive(pid));
+    run.end().await;
+}
+
+#[tokio::test]
+async fn a_model_that_waits_for_room_can_be_unloaded_too() {
+    let stage = Stage::new(&[("a", ""), ("b", "")]).with(|config| config.instances_max = Some(1));
+    let run = stage.start().await;
+    let lease = run.lease("a").await;
+    let caller = run.ask("b");
+    run.waits_for("b", 1).await;
+    run.node.unload("b").await.unwrap();
+    let refused = caller.await.unwrap().unwrap_err();
+    assert!(matches!(refused, Unavailable::StillLoading { .. }), "{refused:?}");
+    drop(lease);
+    run.end().await;
+}
+
+#[tokio::test]
+async fn a_model_whose_file_is_gone_can_still_be_unloaded() {
+    let stage = Stage::new(&[("a", "")]);
+    let run = stage.start().await;
+    drop(run.lease("a").await);
+    std::fs::remove_file(stage.model_file("a")).unwrap();
+    run.until("the file is missed", |view| view.library.find("a").is_none()).await;
+    run.node.unload("a").await.unwrap();
+    assert!(run.node.view().borrow().instances.is_empty());
+    run.end().await;
+}
+
+#[tokio::test]
+async fn another_context_waits_for_the_requests_in_flight() {
+    let stage = Stage::new(&[("a", "")]);
+    let run = stage.start().await;
+    assert_eq!(run.node.load("a", Some(512)).await.unwrap().context, 512);
+    let lease = run.lease("a").await;
+    let node = run.node.clone();
+    let other = run.tracker.spawn(async move { node.load("a", Some(1024)).await });
+    run.waits_for("a", 1).await;
+    assert!(!other.is_finished());
+    drop(lease);
+    assert_eq!(other.await.unwrap().unwrap().context, 1024);
+    let again = run.node.load("a", Some(1024)).await.unwrap();
+    assert_eq!(again.load_time, Duration::ZERO, "it is loaded so already");
+    run.end().await;
+}
+
+#[tokio::test]
+async fn a_context_that_cannot_be_costs_nobody_the_model() {
+    let stage = Stage::new(&[("a", "")]);
+    let run = stage.start().await;
+    drop(run.lease("a").await);
+    let pid = run.pid_of("a").await;
+    let refused = run.node.load("a", Some(1 << 40)).await.unwrap_err();
+    let Unavailable::LoadFailed(failure) = &refused else { panic!("{refused:?}") };
+    assert_eq!(failure.class, FailureClass::ContextTooLarge);
+    assert_eq!(run.pid_of("a").await, pid, "the one that was loaded still is");
+    run.end().await;
+}
+
+#[tokio::test]
+async fn a_crash_loop_is_cut_and_rests_until_asked_by_hand() {
+    let stage = Stage::new(&[("a", "")]);
+    let run = stage.start().await;
+    drop(run.lease("a").await);
+    let first = run.pid_of("a").await;
+    kill(first);
+    let again = |view: &View| {
+        view.instances.iter().any(|one| one.target.is_some() && one.status.pid.is_some_and(|pid| pid != first))
+    };
+    let second = run.until("a serves again", again).await.instances[0].status.pid.unwrap();
+    let lease = run.lease("a").await;
+    let address = run.node.view().borrow().instances[0].status.address;
+    assert_eq!(Some(lease.target().address()), address, "requests go to the new process");
+    drop(lease);
+    kill(second);
+    run.until("it is given up", |view| view.instances.is_empty()).await;
+    let refused = run.refused("a").await;
+    assert!(matches!(refused, Unavailable::Resting { .. }), "{refused:?}");
+    run.node.load("a", None).await.unwrap();
+    drop(run.lease("a").await);
+    run.end().await;
+}
+
+#[tokio::test]
+async fn engines_end_with_the_node_unless_they_are_kept() {
+    let stage = Stage::new(&[("a", "")]);
+    let run = stage.start().await;
+    drop(run.lease("a").await);
+    let pid = run.pid_of("a").await;
+    run.node.stop(true, Duration::ZERO).await;
+    assert!(is_alive(pid));
+
+    let run = stage.start().await;
+    let view = run.node.view().borrow().clone();
+    assert!(view.instances[0].status.adopted);
+    assert!(run.table.current().by_name["a"].target.is_some(), "it serves at once");
+    assert_eq!(run.pid_of("a").await, pid, "the same process, no reload");
+    run.end().await;
+    assert!(!is_alive(pid));
+}
+
+#[tokio::test]
+async fn the_end_does_not_wait_for_a_patient_unload() {
+    let stage = Stage::new(&[("a", "")]);
+    let run = stage.start().await;
+    let lease = run.lease("a").await;
+    let node = run.node.clone();
+    let unload = run.tracker.spawn(async move { node.unload("a").await });
+    run.until("a leaves", |view| view.instances.iter().any(|one| one.leaving)).await;
+    tokio::time::timeout(LONG, run.node.stop(false, Duration::ZERO)).await.expect("the node stops");
+    assert!(unload.await.unwrap().is_ok());
+    drop(lease);
+}
+
+#[tokio::test]
+async fn what_nobody_uses_is_unloaded_after_a_while() {
+    let stage = Stage::new(&[("a", "")]).with(|config| config.idle_unload = Some(SHORT));
+    let run = stage.start().await;
+    let lease = run.lease("a").await;
+    let pid = run.pid_of("a").await;
+    let gone = tokio::time::timeout(SHORT * 3, run.until("a is gone", |view| view.instances.is_empty())).await;
+    assert!(gone.is_err(), "one in use stays");
+    drop(lease);
+    run.until("a is gone", |view| view.instances.is_empty()).await;
+    assert!(!is_alive(pid));
+    run.end().await;
+}
