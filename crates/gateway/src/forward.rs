@@ -28,8 +28,6 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// A dead engine's target is closed within milliseconds of its death; so long is waited for that at most.
 const DEATH_SEEN_WITHIN: Duration = Duration::from_secs(1);
-/// How often it is looked at meanwhile.
-const DEATH_LOOK_PERIOD: Duration = Duration::from_millis(5);
 
 /// Answers a request with what the engine of its model says.
 pub(crate) async fn forward(gateway: Arc<Gateway>, endpoint: Endpoint, request: Request) -> Response {
@@ -85,10 +83,11 @@ impl Gateway {
         let sending = Instant::now();
         let before = sending.duration_since(read).saturating_sub(waited);
         let mut sent = self.pool.send(lease.target().address(), sending, &request).await;
-        if let Err(SendError::Connect { .. }) = sent
+        if let Err(SendError::Connect { .. } | SendError::Broken { .. }) = sent
             && is_gone(lease.target()).await
         {
-            // The engine has just died. It got nothing of this request, which can wait for it like any other.
+            // The engine has died and nothing of an answer was seen: the request waits for its next start like any
+            // other. Once: should it be this request that kills engines, the loop is cut here.
             drop(lease);
             (lease, _) = self.lease(&name, tally).await?;
             sent = self.pool.send(lease.target().address(), Instant::now(), &request).await;
@@ -148,12 +147,7 @@ impl Answer {
 
 /// Whether whoever looks after the engine has seen that it is dead, or sees it in a moment.
 async fn is_gone(target: &Target) -> bool {
-    let closed = async {
-        while !target.is_closed() {
-            tokio::time::sleep(DEATH_LOOK_PERIOD).await;
-        }
-    };
-    tokio::time::timeout(DEATH_SEEN_WITHIN, closed).await.is_ok()
+    tokio::time::timeout(DEATH_SEEN_WITHIN, target.closed()).await.is_ok()
 }
 
 /// The engine's path is ours without a slash at the end; the query goes along.

@@ -24,6 +24,8 @@ pub struct Target {
     born: Instant,
     /// Told when the last lease comes back, if someone waits for targets to become idle.
     idle: Arc<IdleSignal>,
+    /// Told when it is closed.
+    closed: Notify,
 }
 
 /// Tells an owner of targets that one of them became idle, but only while the owner wants to know: in quiet times the end
@@ -74,6 +76,7 @@ impl Target {
             last_used: AtomicU64::new(0),
             born: Instant::now(),
             idle,
+            closed: Notify::new(),
         })
     }
 
@@ -105,17 +108,32 @@ impl Target {
 
     /// Closes the target if no lease is out. True if this call closed it: from then on no lease is given.
     pub fn close(&self) -> bool {
-        self.leases.compare_exchange(0, CLOSED, Ordering::AcqRel, Ordering::Acquire).is_ok()
+        let closed = self.leases.compare_exchange(0, CLOSED, Ordering::AcqRel, Ordering::Acquire).is_ok();
+        if closed {
+            self.closed.notify_waiters();
+        }
+        closed
     }
 
     /// Closes the target to new leases whether or not some are out: for a stop that was asked for, or a dead engine.
     pub fn close_to_new(&self) {
         self.leases.fetch_or(CLOSED, Ordering::AcqRel);
+        self.closed.notify_waiters();
     }
 
     /// Gives leases again after [`Self::close_to_new`], for when the one it was to make room for no longer waits.
     pub fn reopen(&self) {
         self.leases.fetch_and(!CLOSED, Ordering::AcqRel);
+    }
+
+    /// Waits until it gives no more leases. Cancel-safe.
+    pub async fn closed(&self) {
+        let mut told = std::pin::pin!(self.closed.notified());
+        // Listening begins before the look, so that a close in between is not missed.
+        told.as_mut().enable();
+        if !self.is_closed() {
+            told.await;
+        }
     }
 
     /// Whether it gives no more leases.
