@@ -36,26 +36,16 @@ async fn a_load_that_hangs_is_given_up() {
 }
 
 #[tokio::test]
-async fn a_wait_has_an_end() {
-    let stage = fake().fake_model("slow.gguf", "--fake-hang-load").config("[gateway]\nmax_wait = \"1s\"\n");
-    let snug = stage.start().await;
-    let answer = snug.chat("slow", json!({})).await;
-    let error = answer.refusal(503, "model_loading");
-    assert_eq!(error["details"]["state"], "loading", "{error}");
-    assert!(error["details"]["waited_ms"].as_u64().is_some_and(|ms| ms >= 1000), "{error}");
-    assert!(answer.header("retry-after").parse::<u64>().is_ok_and(|seconds| seconds >= 1));
-}
-
-#[tokio::test]
 async fn a_full_queue_refuses_at_once() {
     let stage = fake().fake_model("slow.gguf", "--fake-hang-load");
-    let stage = stage.config("[gateway]\nmax_wait = \"3s\"\nmax_waiting = 2\n");
+    // Those that wait are let go by the end of the load.
+    let stage = stage.config("[engine]\nload_timeout = \"3s\"\n[gateway]\nmax_waiting = 2\n");
     let snug = stage.start().await;
     let answers = join_all((0..5).map(|_| snug.chat("slow", json!({})))).await;
     let of = |code: &str| -> Vec<&Answer> {
         answers.iter().filter(|answer| answer.json()["error"]["code"] == code).collect()
     };
-    let (refused, waited) = (of("queue_full"), of("model_loading"));
+    let (refused, waited) = (of("queue_full"), of("model_load_error"));
     assert_eq!((refused.len(), waited.len()), (3, 2), "{answers:?}");
     for answer in refused {
         let details = &answer.refusal(503, "queue_full")["details"];
