@@ -213,6 +213,9 @@ impl Connection {
 }
 
 /// For what only [`poll_driver`] can bring forward and is looked at right after it: a wake-up would be for nothing.
+///
+/// Where it finds nothing, [`Patience`] must be asked next, with the task's own context: if it found nothing because
+/// the runtime's budget for the task is spent, that is what brings the task back.
 fn unwoken() -> Context<'static> {
     Context::from_waker(Waker::noop())
 }

@@ -65,6 +65,9 @@ pub(crate) struct Gateway {
 }
 
 /// The routes of OpenAI's API, each with and without a slash at the end.
+///
+/// Connections to engines are kept per router. Where a server has several runtimes, each should get a router of its
+/// own, made of clones of the same parts, so that a connection stays on the runtime that made it.
 pub fn router(parts: Parts) -> Router {
     let gateway = Arc::new(Gateway {
         table: parts.table,
