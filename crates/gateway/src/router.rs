@@ -41,6 +41,7 @@ impl Default for Limits {
 }
 
 /// What the gateway is built from.
+#[derive(Clone)]
 pub struct Parts {
     /// Which models there are and which are ready.
     pub table: Table,

@@ -35,6 +35,9 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// A killed engine is gone at once, unless the kernel cannot let go of it; then we go without it.
 const KILL_PATIENCE: Duration = Duration::from_secs(10);
 
+/// More cores than this are better left to the engines.
+const SERVING_THREADS_MAX: usize = 16;
+
 /// A server that is bound and not running yet.
 pub struct Server {
     listener: TcpListener,
@@ -76,10 +79,11 @@ impl Server {
             .await
             .context("cannot start this machine's node")?;
         greet(&listener, &node, &config.folders.models);
-        let router = router::router(router::Parts::new(config, table, node.clone(), access, &tracker));
+        let parts = router::Parts::new(config, table, node.clone(), access, &tracker);
+        let routers = (0..serving_threads()).map(|_| router::router(parts.clone())).collect();
         Ok(Self {
             listener,
-            listen: Listen::new(router, config.gateway.max_connections),
+            listen: Listen::new(routers, config.gateway.max_connections),
             node,
             tracker,
             keep_engines: config.node.keep_engines,
@@ -106,10 +110,11 @@ impl Server {
     /// to be kept.
     ///
     /// # Errors
-    /// None today; a listener that cannot accept logs why and goes on.
+    /// If the serving threads cannot be started.
     pub async fn run(self, shutdown: Shutdown) -> anyhow::Result<()> {
         let Self { listener, listen, node, tracker, keep_engines, grace, engines_end, _data_folder } = self;
-        let connections = listen.serve(listener, shutdown.polite.clone()).await;
+        let connections =
+            listen.serve(listener, shutdown.polite.clone()).await.context("cannot start the serving threads")?;
         tracing::info!(grace_s = grace.as_secs(), "stopping: no new requests, those in flight may finish");
         tokio::select! {
             () = connections.finished() => {}
@@ -127,6 +132,11 @@ impl Server {
         tracing::info!("stopped");
         Ok(())
     }
+}
+
+/// One for each core we may use, within reason.
+fn serving_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from).min(SERVING_THREADS_MAX)
 }
 
 /// Says where we are and what there is; without a model, how to get one.

@@ -17,7 +17,8 @@ use crate::{assembly, health, metrics, models};
 /// News of completed answers that may wait for the node; more are dropped and counted.
 const COMPLETED_MAX: usize = 256;
 
-/// What the routes are made of.
+/// What the routes are made of. Each serving thread has a router of its own, made from clones.
+#[derive(Clone)]
 pub(crate) struct Parts {
     gateway: gateway::Parts,
     node: node::Handle,

@@ -1,5 +1,7 @@
 //! `snug serve`: the one command that is a server.
 
+use std::time::Duration;
+
 use config::{Config, Flags, Sources};
 use server::{Server, Shutdown};
 
@@ -8,11 +10,18 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::settings::Settings;
 
+/// How long the end waits for work on the disk.
+const LAST_LOOK: Duration = Duration::from_secs(1);
+
 /// Reads the configuration and serves until it is told to stop.
 pub(crate) fn run(args: ServeArgs, settings: &Settings) -> Result<(), Failure> {
     let config = Config::load(&sources(args, settings))?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(serve(config))
+    // Requests are served on threads of their own; what is left here waits more than it works.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let ended = runtime.block_on(serve(config));
+    // A look at a folder whose disk hangs must not keep the program from ending.
+    runtime.shutdown_timeout(LAST_LOOK);
+    ended
 }
 
 async fn serve(config: Config) -> Result<(), Failure> {
