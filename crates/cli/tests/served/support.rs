@@ -18,8 +18,9 @@ pub(crate) fn real_with_sample() -> Option<Stage> {
     let stage = real()?;
     let name = format!("{SAMPLE}.Q4_1.gguf");
     std::os::unix::fs::symlink(sample, stage.models_dir().join(name)).expect("the folder is fresh");
-    // Small enough for several at once on a small machine.
-    Some(stage.config("[engine]\ncontext = 2048\nslots = 4\n"))
+    // For several at once on a small machine: an engine's threads wait for each other by spinning.
+    let one_thread = r#"extra_args = ["--threads", "1", "--threads-batch", "1"]"#;
+    Some(stage.config(&format!("[engine]\ncontext = 2048\nslots = 4\n{one_thread}\n")))
 }
 
 /// A stage whose engine is the fake one.
