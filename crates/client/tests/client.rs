@@ -1,5 +1,7 @@
 //! The client against a small real server that says what each test wants to hear.
 
+#![expect(clippy::disallowed_methods, reason = "a test's tasks end with its runtime")]
+
 use std::convert::Infallible;
 
 use api::LoadEvent;

@@ -152,6 +152,9 @@ impl From<Unavailable> for ApiError {
                     .with_details(json!({ "model": model.to_string(), "state": state, "waited_ms": waited_ms }))
                     .with_retry_after(retry_after)
             }
+            Unavailable::Unloaded { model } => Self::unavailable("model_unloaded", message)
+                .with_details(json!({ "model": model.to_string() }))
+                .with_retry_after(Duration::from_secs(1)),
             Unavailable::Stopping => {
                 Self::unavailable("shutting_down", message).with_retry_after(Duration::from_secs(1))
             }

@@ -27,6 +27,8 @@ use crate::{ledger, routes, sizing};
 
 /// A crash loop that was cut is not begun again for this long, unless someone asks for it by hand.
 const REST_AFTER_CRASHES: Duration = Duration::from_secs(60);
+/// A load that failed is not tried again for this long by requests: each try could evict a model that works.
+const REST_AFTER_FAILURE: Duration = Duration::from_secs(5);
 /// An instance that is unloaded by hand lets requests in flight go on for this long.
 const UNLOAD_DRAIN: Duration = Duration::from_secs(300);
 /// What a caller is told to wait where nothing better is known.
@@ -42,7 +44,7 @@ pub(crate) struct Owner {
     library: Arc<Library>,
     instances: Vec<Running>,
     pending: VecDeque<Pending>,
-    /// Models whose crash loop was cut, and until when they rest.
+    /// Models that failed to load or whose crash loop was cut, why, and until when they rest.
     resting: HashMap<ModelKey, (LoadFailure, Instant)>,
     /// What the engine sees; `None` until it has said.
     devices: Option<Vec<ListedDevice>>,
@@ -134,10 +136,17 @@ impl Owner {
         match command {
             Command::Want { name, context, waiter } => self.want(&name, context, waiter),
             Command::Unload { name, reply } => self.unload(&name, reply),
-            Command::Found(library) => self.library = Arc::new(library),
+            Command::Found(library) => self.found(library),
             Command::Devices(devices) => self.devices_listed(devices),
             Command::Stop { .. } => unreachable!("handled where the loop can end"),
         }
+    }
+
+    /// The models have changed. One whose file is another now need not rest for what the old one did.
+    fn found(&mut self, library: Library) {
+        let before = std::mem::replace(&mut self.library, Arc::new(library));
+        let same = |key: &ModelKey| before.find(&key.to_string()) == self.library.find(&key.to_string());
+        self.resting.retain(|key, _| same(key));
     }
 
     /// The engine has said what it sees. What was adopted holds memory already; that is models' memory too.
@@ -542,10 +551,9 @@ impl Owner {
         let key = instance.model.key.clone();
         self.keep_speed(&key, &instance.start);
         let failure = instance.status.failure.filter(|_| instance.status.state == InstanceState::Failed);
-        if let Some(failure) = &failure
-            && instance.status.restarts > 0
-        {
-            self.resting.insert(key, (failure.clone(), Instant::now() + REST_AFTER_CRASHES));
+        if let Some(failure) = &failure {
+            let rest = if instance.status.restarts > 0 { REST_AFTER_CRASHES } else { REST_AFTER_FAILURE };
+            self.resting.insert(key, (failure.clone(), Instant::now() + rest));
         }
         for waiter in instance.waiters {
             waiter.refuse(match &failure {
@@ -678,12 +686,7 @@ impl Owner {
 
 /// What those are told who waited for a model that was unloaded instead.
 fn was_unloaded(model: &ModelKey) -> Unavailable {
-    Unavailable::StillLoading {
-        model: model.clone(),
-        state: "unloading".to_owned(),
-        waited: Duration::ZERO,
-        retry_after: Duration::from_secs(1),
-    }
+    Unavailable::Unloaded { model: model.clone() }
 }
 
 /// A fresh id: the time is in it, so that ids sort by age, and chance, so that two snugs do not meet.

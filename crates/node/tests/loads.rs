@@ -310,7 +310,7 @@ async fn a_model_can_be_unloaded_while_it_loads() {
     let pid = run.until("a loads", loads).await.instances[0].status.pid.unwrap();
     assert_eq!(run.node.unload("a").await.unwrap().id.as_str(), "a");
     let refused = caller.await.unwrap().unwrap_err();
-    assert!(matches!(refused, Unavailable::StillLoading { .. }), "{refused:?}");
+    assert!(matches!(refused, Unavailable::Unloaded { .. }), "{refused:?}");
     assert!(!is_alive(pid));
     run.end().await;
 }
@@ -324,7 +324,7 @@ async fn a_model_that_waits_for_room_can_be_unloaded_too() {
     run.waits_for("b", 1).await;
     run.node.unload("b").await.unwrap();
     let refused = caller.await.unwrap().unwrap_err();
-    assert!(matches!(refused, Unavailable::StillLoading { .. }), "{refused:?}");
+    assert!(matches!(refused, Unavailable::Unloaded { .. }), "{refused:?}");
     drop(lease);
     run.end().await;
 }

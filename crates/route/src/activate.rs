@@ -80,6 +80,12 @@ pub enum Unavailable {
         /// When to try again.
         retry_after: Duration,
     },
+    /// It was unloaded by hand while the caller waited.
+    #[error("{model} was unloaded while it was waited for; ask again to load it")]
+    Unloaded {
+        /// Which model.
+        model: ModelKey,
+    },
     /// snug is stopping.
     #[error("snug is stopping")]
     Stopping,
