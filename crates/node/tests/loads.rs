@@ -120,9 +120,20 @@ impl Running {
     /// Ends everything; nothing may be left.
     async fn end(self) {
         tokio::time::timeout(LONG, self.node.stop(false, Duration::ZERO)).await.expect("the node stops");
-        drop(self.node);
-        self.tracker.close();
-        tokio::time::timeout(LONG, self.tracker.wait()).await.expect("no task is left");
+        let tracker = self.tracker.clone();
+        drop(self);
+        tracker.close();
+        tokio::time::timeout(LONG, tracker.wait()).await.expect("no task is left");
+    }
+}
+
+impl Drop for Running {
+    /// A test that fails leaves no engine behind.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let view = self.node.view().borrow().clone();
+            view.instances.iter().filter_map(|one| one.status.pid).for_each(kill);
+        }
     }
 }
 
@@ -136,7 +147,8 @@ fn is_alive(pid: u32) -> bool {
 
 fn kill(pid: u32) {
     let pid = rustix::process::Pid::from_raw(pid.try_into().unwrap()).unwrap();
-    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    // Gone already is fine too.
+    let _gone = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
 }
 
 #[tokio::test]
@@ -369,6 +381,26 @@ async fn a_context_that_cannot_be_costs_nobody_the_model() {
     assert_eq!(failure.class, FailureClass::ContextTooLarge);
     assert_eq!(run.pid_of("a").await, pid, "the one that was loaded still is");
     run.end().await;
+}
+
+#[tokio::test]
+async fn a_load_that_failed_rests_until_its_file_is_another() {
+    let stage = Stage::new(&[("m", "--fake-fail file_corrupt")]);
+    let running = stage.start().await;
+    assert!(matches!(running.refused("m").await, Unavailable::LoadFailed(_)));
+    let Unavailable::Resting { failure, retry_after } = running.refused("m").await else {
+        panic!("tried at once again")
+    };
+    assert_eq!(failure.class, FailureClass::FileCorrupt);
+    assert!(retry_after <= Duration::from_secs(5));
+
+    // The file is replaced by a good one; the watch on the folder sees it.
+    std::fs::write(stage.model_file("m").with_extension("gguf.fake"), "").unwrap();
+    testkit::gguf::ChatModel { layers: 3, ..Default::default() }.file().write(&stage.model_file("m")).unwrap();
+    let before = running.node.view().borrow().library.find("m").unwrap();
+    running.until("the new file is found", |view| view.library.find("m").is_some_and(|now| now != before)).await;
+    drop(running.lease("m").await);
+    running.end().await;
 }
 
 #[tokio::test]
