@@ -19,6 +19,12 @@ use crate::access::Peer;
 
 /// A client that has begun a request has this long to send its head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// A connection on which nothing moves is asked after this long whether the client is still there.
+#[cfg(target_os = "linux")]
+const SILENT_CLIENT_PROBED: Duration = Duration::from_secs(60);
+/// A client that takes none of what is sent to it for this long is cut off.
+#[cfg(target_os = "linux")]
+const STALLED_CLIENT_TIMEOUT: Duration = Duration::from_secs(300);
 /// After an error of accept that will not pass by itself (no file descriptors left).
 const ACCEPT_REST: Duration = Duration::from_millis(100);
 
@@ -148,9 +154,22 @@ impl Accepting {
     }
 }
 
+/// Small pieces go out at once, and a client that has vanished or stopped reading does not hold an engine for ever.
+fn prepare(stream: &TcpStream) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
+    rustix::net::sockopt::set_socket_keepalive(stream, true)?;
+    #[cfg(target_os = "linux")]
+    {
+        rustix::net::sockopt::set_tcp_keepidle(stream, SILENT_CLIENT_PROBED)?;
+        let timeout_ms = u32::try_from(STALLED_CLIENT_TIMEOUT.as_millis()).unwrap_or(u32::MAX);
+        rustix::net::sockopt::set_tcp_user_timeout(stream, timeout_ms)?;
+    }
+    Ok(())
+}
+
 async fn serve_connection(stream: TcpStream, peer: SocketAddr, router: Router, stop: CancellationToken) {
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "cannot set TCP_NODELAY");
+    if let Err(error) = prepare(&stream) {
+        tracing::debug!(%error, "cannot set options of a connection");
     }
     let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
         request.extensions_mut().insert(Peer(peer));
