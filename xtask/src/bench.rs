@@ -1,22 +1,32 @@
 //! `cargo xtask bench …`: measurements that compare ratios in one run, never a timed test.
 
+mod figures;
 mod gateway;
 mod load;
-mod processes;
+mod nginx;
+mod process;
+mod programs;
+mod snug;
+mod swap;
 
 /// Which measurement.
 #[derive(clap::Subcommand)]
 pub(crate) enum Bench {
-    /// nginx and snug in front of the same tiny upstream, alternating.
+    /// nginx and snug in front of the same tiny upstream, alternating; then `swap`.
     Gateway(gateway::Arguments),
+    /// What snug adds when one model leaves for another, beside the engine's own stop and load.
+    Swap(swap::Arguments),
 }
 
 pub(crate) fn run(bench: &Bench) -> anyhow::Result<()> {
     if cfg!(debug_assertions) {
         return run_optimised();
     }
+    // One thread: the load must not take the cores that are measured.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     match bench {
-        Bench::Gateway(arguments) => gateway::run(arguments),
+        Bench::Gateway(arguments) => runtime.block_on(gateway::run(arguments)),
+        Bench::Swap(arguments) => runtime.block_on(swap::run(arguments)),
     }
 }
 

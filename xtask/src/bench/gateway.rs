@@ -5,12 +5,13 @@
 
 #![expect(clippy::print_stdout, reason = "the table is what this is for")]
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use hdrhistogram::Histogram;
-
-use super::load;
-use super::processes::{Programs, Server};
+use super::figures::{Spread, mib, micros, millis, word};
+use super::process::{Processes, Server};
+use super::snug::Stage;
+use super::{load, nginx, programs, snug, swap};
 
 /// How long to measure.
 #[derive(clap::Args)]
@@ -21,18 +22,9 @@ pub(crate) struct Arguments {
     /// Seconds per turn at one and at 64 connections each.
     #[arg(long, default_value_t = 1.5)]
     seconds: f64,
-    /// Threads of snug and worker processes of nginx; default, one per core.
-    #[arg(long)]
-    threads: Option<usize>,
-}
-
-pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let cores = std::thread::available_parallelism()?;
-    let threads = arguments.threads.unwrap_or(cores.get());
-    let programs = Programs::build(threads)?;
-    println!("nginx and snug on {threads} threads each; {cores} cores for them, the load and the upstream\n");
-    // One thread: the load must not take the cores that are measured.
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(measure(&programs, arguments))
+    /// How many swaps of a model for another; none leaves that part out.
+    #[arg(long, default_value_t = 15)]
+    swaps: usize,
 }
 
 /// How many connections make the load of the throughput figures.
@@ -43,6 +35,41 @@ const LONG: u32 = 4000;
 
 /// Events of the paced streams, one per millisecond.
 const PACED: u32 = 300;
+
+/// How often each is started to see how long that takes.
+const STARTS: usize = 9;
+
+/// After the start, until memory counts as idle.
+const REST: Duration = Duration::from_secs(1);
+
+/// Memory and start-up may take this much: MiB and milliseconds.
+const RESIDENT_MAX: f64 = 30.0;
+const START_MAX: f64 = 50.0;
+
+pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let program = programs::snug()?;
+    let fake_engine = programs::fake_engine()?;
+    let cores = std::thread::available_parallelism()?.get();
+    println!("nginx with {cores} workers; {cores} cores for it, snug, the load and the upstream\n");
+    let stage = Stage::new(program.clone(), fake_engine)?;
+    stage.model("bench", &format!("--fake-tokens {LONG}"))?;
+    measure(&stage, cores, arguments).await?;
+    println!();
+    match programs::engine() {
+        _ if arguments.swaps == 0 => Ok(()),
+        Some(engine) => swap::measure(program, engine, arguments.swaps).await,
+        None => {
+            println!("swap: not measured: no llama-server; 'scripts/setup run' gets it");
+            Ok(())
+        }
+    }
+}
+
+/// Who is measured.
+struct Contender {
+    address: SocketAddr,
+    processes: Processes,
+}
 
 /// What one contender showed in one round.
 #[derive(Default, Clone)]
@@ -56,25 +83,37 @@ struct Turn {
     first_p99: f64,
     /// Per later token, at full speed.
     later: f64,
+    /// From sent to arrived, per later token of a paced stream.
+    way_p50: f64,
+    way_p99: f64,
     /// Processor time per paced token.
     cpu_per_token: f64,
     /// Processor time per request at [`MANY`] connections.
     cpu_per_request: f64,
 }
 
-async fn measure(programs: &Programs, arguments: &Arguments) -> anyhow::Result<()> {
-    let folder = tempfile::tempdir()?;
-    let upstream = programs.upstream(folder.path()).await?;
-    let nginx = programs.nginx(upstream.address, folder.path()).await?;
-    let snug = programs.snug(upstream.address).await?;
-    let idle = [nginx.resident(), snug.resident()];
-    let servers = [&upstream, &nginx, &snug];
+async fn measure(stage: &Stage, workers: usize, arguments: &Arguments) -> anyhow::Result<()> {
+    let (of_snug, snug_starts) = start_often(async || stage.start(&[]).await).await?;
+    let snug = Contender { address: of_snug.address, processes: Processes::one(of_snug.pid()) };
+    tokio::time::sleep(REST).await;
+    let snug_idle = snug.processes.resident();
 
+    // The first request loads the model. The engine that snug then has is the one that all are in front of.
+    load::ask(snug.address, &load::chat("bench", r#""max_tokens":1"#)).await?;
+    let engine = snug::engine(snug.address, "bench").await?;
+    let direct = Contender { address: engine.address, processes: Processes::one(engine.pid) };
+    let start_nginx = async || nginx::start(engine.address, workers, stage.folder()).await;
+    let (of_nginx, nginx_starts) = start_often(start_nginx).await?;
+    tokio::time::sleep(REST).await;
+    let nginx = Contender { address: of_nginx.address, processes: Processes::family(of_nginx.pid()) };
+    let nginx_idle = nginx.processes.resident();
+
+    let contenders = [&direct, &nginx, &snug];
     let mut turns = [const { Vec::new() }; 3];
     for round in 0..=arguments.rounds {
-        for place in 0..servers.len() {
-            let who = (round + place) % servers.len();
-            let turn = take_turn(servers[who], arguments).await?;
+        for place in 0..contenders.len() {
+            let who = (round + place) % contenders.len();
+            let turn = take_turn(contenders[who], arguments).await?;
             // The first round only warms up.
             if round > 0 {
                 turns[who].push(turn);
@@ -82,33 +121,55 @@ async fn measure(programs: &Programs, arguments: &Arguments) -> anyhow::Result<(
         }
     }
     print_table(&turns);
-    println!();
-    println!("{:<44}{:>14}{:>14}", "", "nginx", "snug");
-    let busy = [nginx.resident(), snug.resident()];
-    for (what, [nginx, snug]) in [("resident memory, idle, MiB", idle), ("resident memory, after the load, MiB", busy)]
-    {
-        println!("{what:<44}{:>14.1}{:>14.1}", mib(nginx), mib(snug));
-    }
-    let started = [nginx.started_in, snug.started_in].map(|duration| duration.as_secs_f64() * 1000.0);
-    println!("{:<44}{:>14.1}{:>14.1}", "start to first good answer, ms", started[0], started[1]);
+    let row = |what: &str, nginx: f64, snug: f64, verdict: &str| {
+        println!("{what:<50}{:>14}{nginx:>14.1}{snug:>14.1}   {verdict}", "");
+    };
+    let at_most = |max: f64, snug: f64| format!("at most {max}: {}", word(snug <= max));
+    let idle = mib(snug_idle);
+    row("resident memory, idle, MiB", mib(nginx_idle), idle, &at_most(RESIDENT_MAX, idle));
+    row("resident memory, after the load, MiB", mib(nginx.processes.resident()), mib(snug.processes.resident()), "");
+    let (nginx_start, snug_start) = (&nginx_starts.median, snug_starts.median);
+    row("start to first healthy answer, ms", *nginx_start, snug_start, &at_most(START_MAX, snug_start));
+    println!("{:<50}{:>14}{:>14}{:>14}", "", "", nginx_starts.range(), snug_starts.range());
     Ok(())
 }
 
-async fn take_turn(server: &Server, arguments: &Arguments) -> anyhow::Result<Turn> {
-    let duration = Duration::from_secs_f64(arguments.seconds);
-    let address = server.address;
-    let whole = request(r#""max_tokens":16"#);
-    let one = load::requests(address, &whole, 1, duration).await?;
-    let before = server.processor_time();
-    let many = load::requests(address, &whole, MANY, duration).await?;
-    let cpu = server.processor_time() - before;
+/// Starts a server some times and keeps the last one; with the milliseconds it took.
+async fn start_often(start: impl AsyncFn() -> anyhow::Result<Server>) -> anyhow::Result<(Server, Spread)> {
+    let mut times = vec![];
+    loop {
+        let server = start().await?;
+        times.push(millis(server.started_in));
+        if times.len() == STARTS {
+            return Ok((server, Spread::of(times.into_iter())));
+        }
+    }
+}
 
-    let first = load::streams(address, &request(r#""stream":true,"max_tokens":8"#), 1, 500).await?;
-    let long = load::streams(address, &request(&format!(r#""stream":true,"max_tokens":{LONG}"#)), 1, 10).await?;
-    let before = server.processor_time();
-    let paced = request(&format!(r#""stream":true,"max_tokens":{PACED},"fake_token_ms":1"#));
+async fn take_turn(contender: &Contender, arguments: &Arguments) -> anyhow::Result<Turn> {
+    let duration = Duration::from_secs_f64(arguments.seconds);
+    let address = contender.address;
+    let whole = load::chat("bench", r#""max_tokens":16"#);
+    let one = load::requests(address, &whole, 1, duration).await?;
+    let before = contender.processes.processor_time();
+    let many = load::requests(address, &whole, MANY, duration).await?;
+    let cpu = contender.processes.processor_time() - before;
+
+    let first = load::streams(address, &load::chat("bench", r#""stream":true,"max_tokens":8"#), 1, 500).await?;
+    let long =
+        load::streams(address, &load::chat("bench", &format!(r#""stream":true,"max_tokens":{LONG}"#)), 1, 10).await?;
+    let way = load::ways(
+        address,
+        &load::chat(
+            "bench",
+            &format!(r#""stream":true,"max_tokens":{PACED},"fake_token_ms":1,"fake_timestamps":true"#),
+        ),
+    )
+    .await?;
+    let before = contender.processes.processor_time();
+    let paced = load::chat("bench", &format!(r#""stream":true,"max_tokens":{PACED},"fake_token_ms":1"#));
     load::streams(address, &paced, 8, 1).await?;
-    let paced_cpu = server.processor_time() - before;
+    let paced_cpu = contender.processes.processor_time() - before;
     Ok(Turn {
         one_p50: micros(&one.latency, 0.5),
         one_p99: micros(&one.latency, 0.99),
@@ -118,20 +179,22 @@ async fn take_turn(server: &Server, arguments: &Arguments) -> anyhow::Result<Tur
         first_p50: micros(&first.first, 0.5),
         first_p99: micros(&first.first, 0.99),
         later: micros(&long.later, 0.5),
+        way_p50: micros(&way, 0.5),
+        way_p99: micros(&way, 0.99),
         cpu_per_token: paced_cpu.as_secs_f64() * 1e6 / (8.0 * f64::from(PACED)),
         cpu_per_request: cpu.as_secs_f64() / (many.rate * arguments.seconds) * 1e6,
     })
 }
 
 fn print_table([direct, nginx, snug]: &[Vec<Turn>; 3]) {
-    println!("{:<44}{:>14}{:>14}{:>14}   {:<22}", "", "direct", "nginx", "snug", "snug against its target");
+    println!("{:<50}{:>14}{:>14}{:>14}   {:<22}", "", "direct", "nginx", "snug", "snug against its target");
     type Figure = fn(&Turn) -> f64;
     let row = |what: &str, figure: Figure, verdict: &dyn Fn(f64, f64, f64) -> String| {
-        let spread = [direct, nginx, snug].map(|turns| Spread::of(turns, figure));
+        let spread = [direct, nginx, snug].map(|turns| Spread::of(turns.iter().map(figure)));
         let [direct, nginx, snug] = &spread;
         let verdict = verdict(direct.median, nginx.median, snug.median);
-        println!("{what:<44}{:>14.1}{:>14.1}{:>14.1}   {verdict}", direct.median, nginx.median, snug.median);
-        println!("{:<44}{:>14}{:>14}{:>14}", "", direct.range(), nginx.range(), snug.range());
+        println!("{what:<50}{:>14.1}{:>14.1}{:>14.1}   {verdict}", direct.median, nginx.median, snug.median);
+        println!("{:<50}{:>14}{:>14}{:>14}", "", direct.range(), nginx.range(), snug.range());
     };
     let added = |limit: f64, or_nginx: Option<f64>| {
         move |direct: f64, nginx: f64, snug: f64| {
@@ -155,53 +218,9 @@ fn print_table([direct, nginx, snug]: &[Vec<Turn>; 3]) {
     row("stream: first token p50, us", |turn| turn.first_p50, &told);
     row("stream: first token p99, us", |turn| turn.first_p99, &added(300.0, None));
     row("stream: per later token at full speed, us", |turn| turn.later, &added(3.0, None));
+    row("stream: way of a later token, one per ms, p50, us", |turn| turn.way_p50, &added(3.0, None));
+    row("stream: way of a later token, one per ms, p99, us", |turn| turn.way_p99, &told);
     row("stream: own CPU per token, one per ms, us", |turn| turn.cpu_per_token, &|_, nginx, snug| {
         format!("{:.2} of nginx", snug / nginx)
     });
-}
-
-/// One figure over the rounds.
-struct Spread {
-    least: f64,
-    median: f64,
-    greatest: f64,
-}
-
-impl Spread {
-    fn of(turns: &[Turn], figure: fn(&Turn) -> f64) -> Self {
-        let mut figures: Vec<f64> = turns.iter().map(figure).collect();
-        figures.sort_by(f64::total_cmp);
-        let at = |index: usize| figures.get(index).copied().unwrap_or(f64::NAN);
-        Self { least: at(0), median: at(figures.len() / 2), greatest: at(figures.len().saturating_sub(1)) }
-    }
-
-    fn range(&self) -> String {
-        format!("{:.0}..{:.0}", self.least, self.greatest)
-    }
-}
-
-fn word(well: bool) -> &'static str {
-    if well { "reached" } else { "MISSED" }
-}
-
-fn request(fields: &str) -> Vec<u8> {
-    let body = format!(
-        r#"{{"model":"bench","messages":[{{"role":"system","content":"You are a helpful assistant."}},{{"role":"user","content":"Say something of ordinary length, please."}}],"temperature":0.7,{fields}}}"#
-    );
-    let length = body.len();
-    format!(
-        "POST /v1/chat/completions HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\naccept: */*\r\nuser-agent: xtask\r\n\
-         authorization: Bearer none\r\ncontent-length: {length}\r\n\r\n{body}"
-    )
-    .into_bytes()
-}
-
-#[expect(clippy::cast_precision_loss, reason = "nanoseconds of one request are far below 2^52")]
-fn micros(histogram: &Histogram<u64>, quantile: f64) -> f64 {
-    histogram.value_at_quantile(quantile) as f64 / 1000.0
-}
-
-#[expect(clippy::cast_precision_loss, reason = "one decimal is shown")]
-fn mib(bytes: u64) -> f64 {
-    bytes as f64 / f64::from(1 << 20)
 }

@@ -4,6 +4,7 @@
 //! what is measured.
 
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
@@ -11,6 +12,7 @@ use hdrhistogram::Histogram;
 use memchr::memmem;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 
 /// What one run of requests showed.
 pub(crate) struct Sample {
@@ -28,9 +30,10 @@ pub(crate) async fn requests(
     duration: Duration,
 ) -> anyhow::Result<Sample> {
     let begun = Instant::now();
-    let tasks = (0..connections).map(|_| {
+    let mut tasks = JoinSet::new();
+    for _ in 0..connections {
         let request = request.to_vec();
-        tokio::spawn(async move {
+        tasks.spawn(async move {
             let mut latency = histogram();
             let mut wire = Wire::connect(address).await?;
             while begun.elapsed() < duration {
@@ -40,12 +43,11 @@ pub(crate) async fn requests(
                 latency.record(nanos(sent.elapsed()))?;
             }
             anyhow::Ok(latency)
-        })
-    });
-    let tasks: Vec<_> = tasks.collect();
+        });
+    }
     let mut latency = histogram();
-    for task in tasks {
-        latency.add(task.await??)?;
+    while let Some(of_task) = tasks.join_next().await {
+        latency.add(of_task??)?;
     }
     let rate = count(latency.len()) / begun.elapsed().as_secs_f64();
     Ok(Sample { latency, rate })
@@ -66,9 +68,10 @@ pub(crate) async fn streams(
     connections: usize,
     streams: usize,
 ) -> anyhow::Result<Streams> {
-    let tasks = (0..connections).map(|_| {
+    let mut tasks = JoinSet::new();
+    for _ in 0..connections {
         let request = request.to_vec();
-        tokio::spawn(async move {
+        tasks.spawn(async move {
             let (mut first, mut later) = (histogram(), histogram());
             let mut wire = Wire::connect(address).await?;
             for _ in 0..streams {
@@ -79,27 +82,48 @@ pub(crate) async fn streams(
                 later.record(nanos(stream.last - stream.first) / stream.events.max(1))?;
             }
             anyhow::Ok((first, later))
-        })
-    });
-    let tasks: Vec<_> = tasks.collect();
+        });
+    }
     let (mut first, mut later) = (histogram(), histogram());
-    for task in tasks {
-        let (of_task, later_of_task) = task.await??;
-        first.add(of_task)?;
+    while let Some(of_task) = tasks.join_next().await {
+        let (first_of_task, later_of_task) = of_task??;
+        first.add(first_of_task)?;
         later.add(later_of_task)?;
     }
     Ok(Streams { first, later })
 }
 
-/// One request, to see whether anyone answers it with 200.
-pub(crate) async fn answers(address: SocketAddr, request: &[u8]) -> bool {
-    let ask = async {
-        let mut wire = Wire::connect(address).await?;
-        wire.send(request).await?;
-        wire.answer().await
-    };
-    ask.await.is_ok()
+/// Reads one stream of an upstream that stamps its tokens, and tells how long each was on its way, nanoseconds. The first
+/// one does not count.
+pub(crate) async fn ways(address: SocketAddr, request: &[u8]) -> anyhow::Result<Histogram<u64>> {
+    let mut wire = Wire::connect(address).await?;
+    wire.send(request).await?;
+    wire.stamped_stream().await
 }
+
+/// One request on a connection of its own, and the body of its answer; an error unless it is 200.
+pub(crate) async fn ask(address: SocketAddr, request: &[u8]) -> anyhow::Result<Vec<u8>> {
+    let mut wire = Wire::connect(address).await?;
+    wire.send(request).await?;
+    let body = wire.answer().await?;
+    Ok(wire.buffer[body].to_vec())
+}
+
+/// A chat request of ordinary size, with more fields.
+pub(crate) fn chat(model: &str, fields: &str) -> Vec<u8> {
+    let body = format!(
+        r#"{{"model":"{model}","messages":[{{"role":"system","content":"You are a helpful assistant."}},{{"role":"user","content":"Say something of ordinary length, please."}}],"temperature":0.7,{fields}}}"#
+    );
+    let length = body.len();
+    format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\naccept: */*\r\nuser-agent: xtask\r\n\
+         authorization: Bearer none\r\ncontent-length: {length}\r\n\r\n{body}"
+    )
+    .into_bytes()
+}
+
+/// How a chunked body ends.
+const END: &[u8] = b"\r\n0\r\n\r\n";
 
 struct Stream {
     first: Instant,
@@ -121,11 +145,12 @@ impl Wire {
     }
 
     async fn send(&mut self, request: &[u8]) -> anyhow::Result<()> {
+        self.buffer.clear();
         Ok(self.stream.write_all(request).await?)
     }
 
-    /// Reads one answer of known length.
-    async fn answer(&mut self) -> anyhow::Result<()> {
+    /// Reads one answer of known length and says where in the buffer its body lies.
+    async fn answer(&mut self) -> anyhow::Result<Range<usize>> {
         let body = self.head().await?;
         let head = self.buffer[..body].to_ascii_lowercase();
         let at = memmem::find(&head, b"content-length: ").context("an answer without length")?;
@@ -134,13 +159,11 @@ impl Wire {
         while self.buffer.len() < body + length {
             self.read().await?;
         }
-        self.buffer.drain(..body + length);
-        Ok(())
+        Ok(body..body + length)
     }
 
     /// Reads one chunked stream of events.
     async fn stream(&mut self) -> anyhow::Result<Stream> {
-        const END: &[u8] = b"\r\n0\r\n\r\n";
         let mut seen = self.head().await?;
         let (mut first, mut events) = (None, 0);
         loop {
@@ -160,9 +183,36 @@ impl Wire {
             }
             self.read().await?;
         }
-        self.buffer.clear();
         let first = first.context("a stream without events")?;
         Ok(Stream { first, last: Instant::now(), events: events - 1 })
+    }
+
+    /// Reads one chunked stream whose tokens carry the time they were sent.
+    async fn stamped_stream(&mut self) -> anyhow::Result<Histogram<u64>> {
+        const STAMP: &[u8] = b"\"sent_ns\":";
+        let mut ways = histogram();
+        let mut seen = self.head().await?;
+        let mut is_first = true;
+        loop {
+            let now = monotonic_nanos();
+            while let Some(at) = memmem::find(&self.buffer[seen..], STAMP) {
+                let digits = &self.buffer[seen + at + STAMP.len()..];
+                let Some(length) = digits.iter().position(|byte| !byte.is_ascii_digit()) else {
+                    break; // The rest of it comes with the next piece.
+                };
+                let sent = digits[..length].iter().fold(0, |sent, digit| sent * 10 + u64::from(digit - b'0'));
+                seen += at + STAMP.len() + length;
+                if !std::mem::take(&mut is_first) {
+                    ways.record(now.saturating_sub(sent).max(1))?;
+                }
+            }
+            if self.buffer.ends_with(END) {
+                break;
+            }
+            self.read().await?;
+        }
+        ensure!(!ways.is_empty(), "no token says when it was sent");
+        Ok(ways)
     }
 
     /// Reads up to the end of a head and says where its body begins.
@@ -186,6 +236,12 @@ impl Wire {
 
 fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, 60_000_000_000, 3).expect("bounds and precision that the library allows")
+}
+
+/// The clock by which the upstream stamps.
+fn monotonic_nanos() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    u64::try_from(now.tv_sec * 1_000_000_000 + now.tv_nsec).expect("it counts from the start of the machine")
 }
 
 fn nanos(duration: Duration) -> u64 {

@@ -29,6 +29,8 @@ pub(crate) struct Asked {
     max_tokens: Option<u64>,
     /// Instead of `--fake-token-ms`, for this request.
     fake_token_ms: Option<u64>,
+    /// Each token's chunk of a stream says when it was made: `sent_ns`, nanoseconds of `CLOCK_MONOTONIC`.
+    fake_timestamps: bool,
 }
 
 #[derive(Deserialize)]
@@ -108,6 +110,7 @@ pub(crate) struct Stream {
     tokens: u64,
     token: Duration,
     include_usage: bool,
+    timestamps: bool,
     echo: String,
     next: u64,
     pause: Option<Pin<Box<Sleep>>>,
@@ -122,6 +125,7 @@ impl Stream {
             tokens: asked.tokens(options),
             token: asked.token(options),
             include_usage: asked.include_usage(),
+            timestamps: asked.fake_timestamps,
             echo: quoted(&String::from_utf8_lossy(body)),
             next: 0,
             pause: None,
@@ -134,6 +138,7 @@ impl Stream {
         let tokens = self.tokens;
         let (choice, tail) = match number {
             0 => (self.choice("", "null"), format!(r#","echo":{}"#, self.echo)),
+            n if n <= tokens && self.timestamps => (self.choice("tok ", "null"), sent_now()),
             n if n <= tokens => (self.choice("tok ", "null"), String::new()),
             n if n == tokens + 1 && self.include_usage => (self.choice("", r#""stop""#), String::new()),
             n if n == tokens + 1 => (self.choice("", r#""stop""#), format!(",{}", timings(tokens))),
@@ -194,6 +199,11 @@ impl Body for Stream {
         }
         Poll::Ready(event.map(|event| Ok(Frame::data(event.into()))))
     }
+}
+
+fn sent_now() -> String {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    format!(r#","sent_ns":{}"#, now.tv_sec * 1_000_000_000 + now.tv_nsec)
 }
 
 fn usage(tokens: u64) -> String {
