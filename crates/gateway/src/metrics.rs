@@ -29,7 +29,6 @@ struct Families {
     first_token: Family<ModelLabel, Histogram, fn() -> Histogram>,
     duration: Family<ModelLabel, Histogram, fn() -> Histogram>,
     overhead: Histogram,
-    dropped: Counter,
     by_model: RwLock<HashMap<String, Arc<ModelMetrics>>>,
     unknown: OnceLock<Arc<ModelMetrics>>,
 }
@@ -144,7 +143,6 @@ impl Metrics {
             duration: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.002, 2.0, 18))),
             // 5 µs to 40 ms.
             overhead: Histogram::new(exponential_buckets(5e-6, 2.0, 14)),
-            dropped: Counter::default(),
             by_model: RwLock::default(),
             unknown: OnceLock::new(),
         };
@@ -174,11 +172,6 @@ impl Metrics {
             Unit::Seconds,
             families.overhead.clone(),
         );
-        registry.register(
-            "snug_usage_reports_dropped",
-            "Completed answers whose usage was not passed on because its queue was full",
-            families.dropped.clone(),
-        );
         Self(Arc::new(families))
     }
 
@@ -200,11 +193,6 @@ impl Metrics {
     /// What snug itself added to a request.
     pub(crate) fn overhead(&self, overhead: Duration) {
         self.0.overhead.observe(overhead.as_secs_f64());
-    }
-
-    /// A report of usage found its queue full.
-    pub(crate) fn report_dropped(&self) {
-        self.0.dropped.inc();
     }
 }
 

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,7 @@ use http_body_util::Full;
 use hyper::body::{Body as _, Frame, Incoming};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use route::Target;
 use tokio::net::TcpStream;
 
 use crate::patience::Patience;
@@ -39,10 +40,13 @@ pub(crate) struct Pool {
 
 #[derive(Default)]
 struct Idle {
-    /// The one used last stands last.
-    by_address: HashMap<SocketAddr, Vec<(Instant, Box<Connection>)>>,
+    /// One entry for each target that lives, empty or not.
+    by_address: HashMap<SocketAddr, Vec<Kept>>,
     swept: Option<Instant>,
 }
+
+/// An idle connection, and since when it is. In a list of them the one used last stands last.
+type Kept = (Instant, Box<Connection>);
 
 /// One connection to an engine, with no request on it or with one.
 pub(crate) struct Connection {
@@ -119,21 +123,38 @@ impl Pool {
     }
 
     /// Keeps a connection whose answer has been read to its end, if it can be used again.
-    pub(crate) fn keep(&self, mut connection: Box<Connection>, now: Instant) {
+    ///
+    /// When the target is closed, its connections are dropped: llama-server waits for idle ones before it ends, which
+    /// would add a tenth of a second to every swap.
+    pub(crate) fn keep(self: &Arc<Self>, mut connection: Box<Connection>, target: &Target, now: Instant) {
         if !connection.is_alive() {
             return;
         }
+        let address = connection.address;
         let mut idle = self.lock();
-        let kept = idle.by_address.entry(connection.address).or_default();
+        // Looked at under the lock: a close after this look finds what is kept here.
+        if target.is_closed() {
+            return;
+        }
+        let is_first = !idle.by_address.contains_key(&address);
+        let kept = idle.by_address.entry(address).or_default();
         if kept.len() < MOST_IDLE {
             kept.push((now, connection));
         }
-        // Engines come and go: what nobody takes any more is closed here.
         if idle.swept.is_none_or(|swept| now.saturating_duration_since(swept) > LONGEST_IDLE) {
             idle.swept = Some(now);
-            idle.by_address.retain(|_, kept| {
+            for kept in idle.by_address.values_mut() {
                 kept.retain(|(since, _)| now.saturating_duration_since(*since) <= LONGEST_IDLE);
-                !kept.is_empty()
+            }
+        }
+        drop(idle);
+        if is_first {
+            let pool = Arc::downgrade(self);
+            target.when_closed(move || {
+                if let Some(pool) = pool.upgrade() {
+                    let gone = pool.lock().by_address.remove(&address);
+                    drop(gone);
+                }
             });
         }
     }

@@ -68,21 +68,18 @@ impl Relay {
     fn complete(&mut self) {
         let Some(Held { connection, lease }) = self.held.take() else { return };
         let now = Instant::now();
-        self.gateway.pool.keep(connection, now);
+        self.gateway.pool.keep(connection, lease.target(), now);
         if self.status.is_success() {
             let usage = self.meter.usage();
             self.tally.usage(&usage);
             let target = lease.target();
-            let completed = Completed {
+            (self.gateway.completed)(Completed {
                 instance: target.instance().clone(),
                 model: target.model().clone(),
                 prompt_tokens: usage.prompt_tokens,
                 completion_tokens: usage.completion_tokens,
                 tokens_per_second: usage.tokens_per_second,
-            };
-            if self.gateway.completed.try_send(completed).is_err() {
-                self.gateway.metrics.report_dropped();
-            }
+            });
         }
         self.tally.close(Outcome::from(self.status), now);
     }

@@ -1,8 +1,9 @@
 //! One ready instance, and the leases on it.
 
+use std::fmt;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
@@ -26,6 +27,30 @@ pub struct Target {
     idle: Arc<IdleSignal>,
     /// Told when it is closed.
     closed: Notify,
+    /// Done when it is closed.
+    hooks: Hooks,
+}
+
+/// What is done once when a target is closed.
+#[derive(Default)]
+struct Hooks(Mutex<Vec<Box<dyn FnOnce() + Send>>>);
+
+impl Hooks {
+    fn add(&self, hook: Box<dyn FnOnce() + Send>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(hook);
+    }
+
+    fn run(&self) {
+        // Run without the lock: a hook may close connections, and that may do anything.
+        let hooks = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        hooks.into_iter().for_each(|hook| hook());
+    }
+}
+
+impl fmt::Debug for Hooks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Hooks")
+    }
 }
 
 /// Tells an owner of targets that one of them became idle, but only while the owner wants to know: in quiet times the end
@@ -77,6 +102,7 @@ impl Target {
             born: Instant::now(),
             idle,
             closed: Notify::new(),
+            hooks: Hooks::default(),
         })
     }
 
@@ -110,7 +136,7 @@ impl Target {
     pub fn close(&self) -> bool {
         let closed = self.leases.compare_exchange(0, CLOSED, Ordering::AcqRel, Ordering::Acquire).is_ok();
         if closed {
-            self.closed.notify_waiters();
+            self.tell_closed();
         }
         closed
     }
@@ -118,7 +144,22 @@ impl Target {
     /// Closes the target to new leases whether or not some are out: for a stop that was asked for, or a dead engine.
     pub fn close_to_new(&self) {
         self.leases.fetch_or(CLOSED, Ordering::AcqRel);
+        self.tell_closed();
+    }
+
+    /// Does `act` when it is closed the next time; at once if it is. For what is kept for later requests and keeps the
+    /// engine from ending.
+    pub fn when_closed(&self, act: impl FnOnce() + Send + 'static) {
+        self.hooks.add(Box::new(act));
+        // A close between the caller's look and the line above has not seen the hook.
+        if self.is_closed() {
+            self.hooks.run();
+        }
+    }
+
+    fn tell_closed(&self) {
         self.closed.notify_waiters();
+        self.hooks.run();
     }
 
     /// Gives leases again after [`Self::close_to_new`], for when the one it was to make room for no longer waits.
@@ -219,6 +260,24 @@ mod tests {
         assert_eq!(target.load().in_flight, 0);
         target.reopen();
         assert!(target.lease(8).is_some());
+    }
+
+    #[test]
+    fn what_is_kept_for_a_target_goes_when_it_is_closed() {
+        let target = target();
+        let gone = Arc::new(AtomicU64::new(0));
+        let count = || {
+            let gone = Arc::clone(&gone);
+            move || {
+                gone.fetch_add(1, Ordering::SeqCst);
+            }
+        };
+        target.when_closed(count());
+        assert_eq!(gone.load(Ordering::SeqCst), 0);
+        target.close_to_new();
+        assert_eq!(gone.load(Ordering::SeqCst), 1, "done at the close, once");
+        target.when_closed(count());
+        assert_eq!(gone.load(Ordering::SeqCst), 2, "done at once on a closed one");
     }
 
     #[tokio::test]

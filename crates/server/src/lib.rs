@@ -79,7 +79,7 @@ impl Server {
             .await
             .context("cannot start this machine's node")?;
         greet(&listener, &node, &config.folders.models);
-        let parts = router::Parts::new(config, table, node.clone(), access, &tracker);
+        let parts = router::Parts::new(config, table, node.clone(), access);
         let routers = (0..serving_threads()).map(|_| router::router(parts.clone())).collect();
         Ok(Self {
             listener,

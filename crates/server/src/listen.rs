@@ -90,8 +90,9 @@ impl Listen {
                 router,
                 room: Arc::clone(&self.room),
                 open: open.clone(),
-                stop: stop.clone(),
-                cut: cut.clone(),
+                // Tokens of its own: each connection looks at them with each step, and threads must not meet there.
+                stop: stop.child_token(),
+                cut: cut.child_token(),
             };
             let thread = std::thread::Builder::new().name(format!("serve-{number}"));
             threads.push(thread.spawn(move || runtime.block_on(accepting.run(listener)))?);

@@ -11,8 +11,7 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
-use tokio::sync::{mpsc, watch};
-use tokio_util::task::TaskTracker;
+use tokio::sync::watch;
 use types::{ByteCount, DeviceMemory};
 
 /// The page.
@@ -96,12 +95,10 @@ impl Collector for NodeCollector {
 }
 
 /// Tells the node how fast its engines generated.
-pub(crate) fn pass_on_speeds(mut news: mpsc::Receiver<Completed>, node: node::Handle, tracker: &TaskTracker) {
-    tracker.spawn(async move {
-        while let Some(completed) = news.recv().await {
-            if let Some(tokens_per_second) = completed.tokens_per_second {
-                node.ran(completed.model, tokens_per_second);
-            }
+pub(crate) fn speeds_to(node: node::Handle) -> impl Fn(Completed) + Send + Sync {
+    move |completed| {
+        if let Some(tokens_per_second) = completed.tokens_per_second {
+            node.ran(completed.model, tokens_per_second);
         }
-    });
+    }
 }

@@ -1,5 +1,7 @@
 //! The contents page of the product: every route, who answers it, and who may ask.
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::extract::Request;
 use axum::middleware::{from_fn, from_fn_with_state};
@@ -8,14 +10,9 @@ use axum::routing::{MethodRouter, get, post};
 use config::Config;
 use gateway::{ApiError, RequestId, X_REQUEST_ID};
 use prometheus_client::registry::Registry;
-use tokio::sync::mpsc;
-use tokio_util::task::TaskTracker;
 
 use crate::access::{Access, guard};
 use crate::{assembly, health, metrics, models};
-
-/// News of completed answers that may wait for the node; more are dropped and counted.
-const COMPLETED_MAX: usize = 256;
 
 /// What the routes are made of. Each serving thread has a router of its own, made from clones.
 #[derive(Clone)]
@@ -27,24 +24,16 @@ pub(crate) struct Parts {
 }
 
 impl Parts {
-    pub(crate) fn new(
-        config: &Config,
-        table: route::Table,
-        node: node::Handle,
-        access: Access,
-        tracker: &TaskTracker,
-    ) -> Self {
+    pub(crate) fn new(config: &Config, table: route::Table, node: node::Handle, access: Access) -> Self {
         let mut registry = Registry::default();
         let request_metrics = gateway::Metrics::register(&mut registry);
         registry.register_collector(Box::new(metrics::NodeCollector::new(node.view())));
-        let (completed, news) = mpsc::channel(COMPLETED_MAX);
-        metrics::pass_on_speeds(news, node.clone(), tracker);
         let gateway = gateway::Parts {
             table,
-            activate: std::sync::Arc::new(node.clone()),
+            activate: Arc::new(node.clone()),
             limits: assembly::gateway_limits(config),
             metrics: request_metrics,
-            completed,
+            completed: Arc::new(metrics::speeds_to(node.clone())),
         };
         Self { gateway, node, access, metrics: metrics::Page::new(registry) }
     }

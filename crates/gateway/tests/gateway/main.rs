@@ -1,6 +1,8 @@
 //! The gateway over real sockets: its router on port 0, engines that are scripted byte by byte or real processes, and
 //! an ordinary HTTP client.
 
+#![expect(clippy::disallowed_methods, reason = "a test's tasks and channels end with its runtime")]
+
 mod answers;
 mod errors;
 mod faults;

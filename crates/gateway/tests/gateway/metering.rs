@@ -43,17 +43,3 @@ async fn whole_and_streamed_answers_are_metered() {
         house.await_metric(line).await;
     }
 }
-
-#[tokio::test]
-async fn news_that_nobody_reads_is_dropped_and_counted() {
-    let address = engine(|mut peer, _| async move {
-        while peer.request().await.is_some() {
-            peer.answer(USAGE).await;
-        }
-    });
-    let house = House::before(address.await).await;
-    for _ in 0..house.completed.max_capacity() + 3 {
-        assert_eq!(house.chat().await.text().await.unwrap(), USAGE);
-    }
-    house.await_metric("snug_usage_reports_dropped_total 3").await;
-}

@@ -59,7 +59,7 @@ impl House {
             activate: setup.activate,
             limits: setup.limits,
             metrics: Metrics::register(&mut registry),
-            completed: sender,
+            completed: Arc::new(move |completed| drop(sender.try_send(completed))),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
