@@ -128,8 +128,8 @@ async fn measure(stage: &Stage, workers: usize, arguments: &Arguments) -> anyhow
     let idle = mib(snug_idle);
     row("resident memory, idle, MiB", mib(nginx_idle), idle, &at_most(RESIDENT_MAX, idle));
     row("resident memory, after the load, MiB", mib(nginx.processes.resident()), mib(snug.processes.resident()), "");
-    let (nginx_start, snug_start) = (&nginx_starts.median, snug_starts.median);
-    row("start to first healthy answer, ms", *nginx_start, snug_start, &at_most(START_MAX, snug_start));
+    let (nginx_start, snug_start) = (nginx_starts.median, snug_starts.median);
+    row("start to first healthy answer, ms", nginx_start, snug_start, &at_most(START_MAX, snug_start));
     println!("{:<50}{:>14}{:>14}{:>14}", "", "", nginx_starts.range(), snug_starts.range());
     Ok(())
 }

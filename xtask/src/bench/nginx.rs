@@ -10,8 +10,7 @@ use anyhow::Context as _;
 
 use super::process::{Server, free_address};
 
-/// Starts it in front of `upstream`; its files go into `folder`, which it may find unusable unless others may write
-/// there.
+/// Starts it in front of `upstream`. Its files go into `folder`, which is opened to other users for it.
 pub(crate) async fn start(upstream: SocketAddr, workers: usize, folder: &Path) -> anyhow::Result<Server> {
     let folder = folder.join("nginx");
     std::fs::create_dir_all(&folder)?;

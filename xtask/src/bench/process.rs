@@ -67,7 +67,7 @@ pub(crate) async fn healthy(
 ) -> anyhow::Result<()> {
     let begun = Instant::now();
     while load::ask(address, HEALTH).await.is_err() {
-        ensure!(!ended()?, "the program that was to listen at {address} ended; what it said stands above");
+        ensure!(!ended()?, "the program that was to listen at {address} ended");
         ensure!(begun.elapsed() < PATIENCE, "the program that was to listen at {address} does not answer");
         tokio::time::sleep(POLL).await;
     }

@@ -1,5 +1,6 @@
 //! The real product, `snug serve`, with folders of its own.
 
+use std::fs::File;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -44,7 +45,7 @@ impl Stage {
         self.folder.path()
     }
 
-    /// Starts snug and waits for its first good answer. Only its warnings are shown.
+    /// Starts snug and waits for its first good answer. What it says is shown if it fails to.
     pub(crate) async fn start(&self, arguments: &[&str]) -> anyhow::Result<Server> {
         let address = free_address()?;
         let mut command = Command::new(&self.program);
@@ -56,8 +57,10 @@ impl Stage {
         command.arg("--data-dir").arg(self.folder().join("data"));
         command.arg("--models-dir").arg(self.models());
         command.arg("--llama-server").arg(&self.engine);
-        command.args(arguments).stdin(Stdio::null());
-        Server::start(command, address).await
+        let log = self.folder().join("snug.log");
+        command.args(arguments).stdin(Stdio::null()).stderr(File::create(&log)?);
+        let said = || std::fs::read_to_string(&log).unwrap_or_default();
+        Server::start(command, address).await.with_context(|| format!("snug does not start: {}", said()))
     }
 
     fn models(&self) -> PathBuf {

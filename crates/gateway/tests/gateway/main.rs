@@ -1,7 +1,10 @@
 //! The gateway over real sockets: its router on port 0, engines that are scripted byte by byte or real processes, and
 //! an ordinary HTTP client.
 
-#![expect(clippy::disallowed_methods, reason = "a test's tasks and channels end with its runtime")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a test's runtime ends its tasks, and a test's length bounds its queues"
+)]
 
 mod answers;
 mod errors;
