@@ -20,6 +20,11 @@ impl Spread {
         Self { least: at(0), median: at(figures.len() / 2), greatest: at(figures.len().saturating_sub(1)) }
     }
 
+    /// Whether some round of one lies among the rounds of the other: then the medians' difference may be chance.
+    pub(crate) fn overlaps(&self, other: &Self) -> bool {
+        self.least <= other.greatest && other.least <= self.greatest
+    }
+
     pub(crate) fn range(&self) -> String {
         // Small figures differ in what a whole number does not show.
         let digits = usize::from(self.greatest < 100.0);
@@ -55,6 +60,8 @@ mod tests {
     fn a_spread_has_its_median_between_its_ends() {
         let spread = Spread::of([300.0, 100.0, 200.0].into_iter());
         assert_eq!((spread.median, spread.range().as_str()), (200.0, "100..300"));
+        assert!(spread.overlaps(&Spread::of([300.0, 400.0].into_iter())));
+        assert!(!spread.overlaps(&Spread::of([301.0, 400.0].into_iter())));
         assert_eq!(Spread::of([1.25].into_iter()).range(), "1.2..1.2");
     }
 }

@@ -194,7 +194,9 @@ fn print_table([direct, nginx, snug]: &[Vec<Turn>; 3]) {
         let [direct, nginx, snug] = &spread;
         let verdict = verdict(direct.median, nginx.median, snug.median);
         println!("{what:<50}{:>14.1}{:>14.1}{:>14.1}   {verdict}", direct.median, nginx.median, snug.median);
-        println!("{:<50}{:>14}{:>14}{:>14}", "", direct.range(), nginx.range(), snug.range());
+        let doubt = if direct.overlaps(snug) { "direct and snug overlap" } else { "" };
+        let line = format!("{:<50}{:>14}{:>14}{:>14}   {doubt}", "", direct.range(), nginx.range(), snug.range());
+        println!("{}", line.trim_end());
     };
     let added = |limit: f64, or_nginx: Option<f64>| {
         move |direct: f64, nginx: f64, snug: f64| {
