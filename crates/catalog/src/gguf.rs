@@ -14,10 +14,10 @@ mod tensor;
 
 use std::io::Read;
 
-use types::{ByteCount, Mode};
+use types::{ByteCount, Mode, Pooling};
 
 pub use error::Error;
-pub use facts::{Attention, ChatTemplate, Experts, Kind, PerLayer, Pooling, Recurrent, SlidingPattern, Split};
+pub use facts::{Attention, ChatTemplate, Experts, Kind, PerLayer, Recurrent, SlidingPattern, Split};
 pub use tensor::{LayerWeights, Tensor, TensorType, Weights};
 
 use metadata::Metadata;

@@ -1,6 +1,6 @@
 //! The facts of a model, gathered from metadata and tensors.
 
-use types::ByteCount;
+use types::{ByteCount, Pooling};
 
 use super::metadata::Metadata;
 use super::tensor::{Tensor, Weights};
@@ -140,21 +140,6 @@ pub struct Recurrent {
     pub full_attention_interval: u64,
     /// For each layer, whether it keeps a state, where the file says.
     pub layers: Option<Vec<bool>>,
-}
-
-/// How the vectors of a text's tokens become one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pooling {
-    /// They do not.
-    None,
-    /// Their mean.
-    Mean,
-    /// The first token's.
-    Cls,
-    /// The last token's.
-    Last,
-    /// A score by a classification head.
-    Rank,
 }
 
 /// What is known of a chat template without running it.

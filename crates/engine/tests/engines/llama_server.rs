@@ -3,53 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use engine::lifecycle::Patience;
-use engine::{Folders, Handle, Instance, Launch, LogWatch, Policy, Records, Spec, Status};
+use engine::Instance;
 use tokio_util::task::TaskTracker;
-use types::{
-    ByteCount, CacheType, FailureClass, InstanceId, InstanceState, MemoryUse, Mode, ModelId, ModelKey, Variant,
-};
+use types::{ByteCount, FailureClass, InstanceState};
 
-/// Long enough for a debug machine under load; never waited for in full.
-const LONG: Duration = Duration::from_secs(60);
-
-struct Stage {
-    folder: tempfile::TempDir,
-    tracker: TaskTracker,
-}
-
-impl Stage {
-    fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::create_dir(folder.path().join("logs")).unwrap();
-        std::fs::create_dir(folder.path().join("instances")).unwrap();
-        Self { folder, tracker: TaskTracker::new() }
-    }
-
-    fn records(&self) -> Records {
-        Records::new(self.folder.path().join("instances"))
-    }
-
-    fn folders(&self) -> Folders {
-        let logs = self.folder.path().join("logs");
-        Folders { watch: LogWatch::new(&logs), logs, records: self.records() }
-    }
-
-    fn start(&self, launch: Launch) -> Handle {
-        Instance::start(launch, policy(), self.folders(), &self.tracker)
-    }
-}
-
-fn policy() -> Policy {
-    let patience = Patience {
-        load: LONG,
-        stop: Duration::from_secs(10),
-        restarts_max: 2,
-        backoff: Duration::from_millis(10),
-        forgiven_after: LONG,
-    };
-    Policy { patience, log_size_max: ByteCount::mib(8) }
-}
+use crate::stage::{LONG, Stage, launch, policy, wait_for};
 
 /// The engine and the model that set-up got. Without them there is nothing to test, and in CI that is a failure.
 fn parts() -> Option<(PathBuf, PathBuf)> {
@@ -57,37 +15,6 @@ fn parts() -> Option<(PathBuf, PathBuf)> {
     let parts = get("SNUG_LLAMA_SERVER").zip(get("SNUG_SAMPLE_MODEL"));
     assert!(parts.is_some() || std::env::var_os("CI").is_none(), "SNUG_LLAMA_SERVER and SNUG_SAMPLE_MODEL are not set");
     parts
-}
-
-fn launch(program: PathBuf, model: PathBuf) -> Launch {
-    Launch {
-        id: InstanceId::new("i1"),
-        model: ModelKey { id: ModelId::new("sample"), variant: Variant::new("Q4_1") },
-        context_requested: None,
-        program,
-        spec: Spec {
-            model,
-            mmproj: None,
-            alias: "sample".into(),
-            mode: Mode::Chat,
-            context: 512,
-            slots: 2,
-            gpu_layers: 0,
-            cache_type_k: CacheType::F16,
-            cache_type_v: CacheType::F16,
-            embeddings: false,
-            pooling: None,
-            chat_template_file: None,
-            extra_args: vec![],
-        },
-        estimate: MemoryUse::default(),
-    }
-}
-
-async fn wait_for(handle: &Handle, what: &str, condition: impl FnMut(&Status) -> bool) -> Status {
-    let mut status = handle.status();
-    let waited = tokio::time::timeout(LONG, status.wait_for(condition)).await;
-    waited.unwrap_or_else(|_| panic!("never {what}: {:?}", handle.status().borrow())).unwrap().clone()
 }
 
 fn kill(pid: u32) {
@@ -156,7 +83,7 @@ async fn an_engine_left_behind_is_adopted_as_it_is() {
     wait_for(&adopted, "over", |status| status.over).await;
 }
 
-async fn check_failure(change: impl FnOnce(&mut Launch, &Stage), class: FailureClass, words: &str) {
+async fn check_failure(change: impl FnOnce(&mut engine::Launch, &Stage), class: FailureClass, words: &str) {
     let Some((program, model)) = parts() else { return };
     let stage = Stage::new();
     let mut launch = launch(program, model);

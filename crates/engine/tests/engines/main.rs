@@ -1,0 +1,5 @@
+//! The life of engines: the real `llama-server`, and a fake one for what the real one cannot be made to do.
+
+mod fake_engine;
+mod llama_server;
+mod stage;

@@ -1,0 +1,82 @@
+//! Where the tests play: folders, patience, a launch, and waiting for what is to happen.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use engine::lifecycle::Patience;
+use engine::{Folders, Handle, Instance, Launch, LogWatch, Policy, Records, Spec, Status};
+use tokio_util::task::TaskTracker;
+use types::{ByteCount, CacheType, InstanceId, MemoryUse, Mode, ModelId, ModelKey, Variant};
+
+/// Long enough for a debug machine under load; never waited for in full.
+pub(crate) const LONG: Duration = Duration::from_secs(60);
+
+/// A data folder, and the tasks that work in it.
+pub(crate) struct Stage {
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) tracker: TaskTracker,
+}
+
+impl Stage {
+    pub(crate) fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("logs")).unwrap();
+        std::fs::create_dir(folder.path().join("instances")).unwrap();
+        Self { folder, tracker: TaskTracker::new() }
+    }
+
+    pub(crate) fn records(&self) -> Records {
+        Records::new(self.folder.path().join("instances"))
+    }
+
+    pub(crate) fn folders(&self) -> Folders {
+        let logs = self.folder.path().join("logs");
+        Folders { watch: LogWatch::new(&logs), logs, records: self.records() }
+    }
+
+    pub(crate) fn start(&self, launch: Launch) -> Handle {
+        Instance::start(launch, policy(), self.folders(), &self.tracker)
+    }
+}
+
+pub(crate) fn policy() -> Policy {
+    let patience = Patience {
+        load: LONG,
+        stop: Duration::from_secs(10),
+        restarts_max: 2,
+        backoff: Duration::from_millis(10),
+        forgiven_after: LONG,
+    };
+    Policy { patience, log_size_max: ByteCount::mib(8) }
+}
+
+pub(crate) fn launch(program: PathBuf, model: PathBuf) -> Launch {
+    Launch {
+        id: InstanceId::new("i1"),
+        model: ModelKey { id: ModelId::new("sample"), variant: Variant::new("Q4_1") },
+        context_requested: None,
+        program,
+        spec: Spec {
+            model,
+            mmproj: None,
+            alias: "sample".into(),
+            mode: Mode::Chat,
+            context: 512,
+            slots: 2,
+            gpu_layers: 0,
+            cache_type_k: CacheType::F16,
+            cache_type_v: CacheType::F16,
+            embeddings: false,
+            pooling: None,
+            chat_template_file: None,
+            extra_args: vec![],
+        },
+        estimate: MemoryUse::default(),
+    }
+}
+
+pub(crate) async fn wait_for(handle: &Handle, what: &str, condition: impl FnMut(&Status) -> bool) -> Status {
+    let mut status = handle.status();
+    let waited = tokio::time::timeout(LONG, status.wait_for(condition)).await;
+    waited.unwrap_or_else(|_| panic!("never {what}: {:?}", handle.status().borrow())).unwrap().clone()
+}
