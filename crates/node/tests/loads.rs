@@ -109,6 +109,13 @@ impl Running {
         self.until(&format!("{callers} callers wait for {name}"), waits).await;
     }
 
+    /// Until an instance takes no new requests.
+    async fn until_one_yields(&self) {
+        let yields =
+            |view: &View| view.instances.iter().any(|one| one.target.as_ref().is_some_and(|target| target.is_closed()));
+        self.until("an instance takes no new requests", yields).await;
+    }
+
     /// The process of a model, once it serves.
     async fn pid_of(&self, name: &str) -> u32 {
         let serves =
@@ -217,10 +224,7 @@ async fn two_models_in_one_place_take_turns() {
     let run = stage.start().await;
     let first = run.lease("a").await;
     let other = run.ask("b");
-    run.until("a takes no new requests", |view| {
-        view.instances.iter().any(|one| one.target.as_ref().is_some_and(|target| target.is_closed()))
-    })
-    .await;
+    run.until_one_yields().await;
     let later = run.ask("a");
     run.waits_for("a", 1).await;
     assert!(!other.is_finished() && !later.is_finished(), "nobody is served while a is busy");
@@ -241,10 +245,7 @@ async fn a_model_that_made_way_serves_on_if_nobody_needs_its_place_any_more() {
     let run = stage.start().await;
     let first = run.lease("a").await;
     let other = run.ask("b");
-    run.until("a takes no new requests", |view| {
-        view.instances.iter().any(|one| one.target.as_ref().is_some_and(|target| target.is_closed()))
-    })
-    .await;
+    run.until_one_yields().await;
     let later = run.ask("a");
     run.waits_for("a", 1).await;
     other.abort();

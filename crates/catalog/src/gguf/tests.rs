@@ -1,3 +1,5 @@
+//! Headers that were written, damaged, or made up: what is read from them, and that nothing panics.
+
 use std::io::{self, Read};
 use std::path::PathBuf;
 
