@@ -10,7 +10,7 @@ use axum::Router;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower_service::Service;
@@ -25,6 +25,8 @@ const SILENT_CLIENT_PROBED: Duration = Duration::from_secs(60);
 /// A client that takes none of what is sent to it for this long is cut off.
 #[cfg(target_os = "linux")]
 const STALLED_CLIENT_TIMEOUT: Duration = Duration::from_secs(300);
+/// Connections that may be on their way to one thread.
+const LANE_MAX: usize = 64;
 /// After an error of accept that will not pass by itself (no file descriptors left).
 const ACCEPT_REST: Duration = Duration::from_millis(100);
 
@@ -79,79 +81,102 @@ impl Listen {
     /// Accepts until `stop`, then hands back what is still open: connections that are told to end after the answer they
     /// are at.
     pub(crate) async fn serve(self, listener: TcpListener, stop: CancellationToken) -> std::io::Result<Connections> {
-        let listener = listener.into_std()?;
         let (open, cut) = (TaskTracker::new(), CancellationToken::new());
-        let mut threads = Vec::new();
+        let (mut lanes, mut threads) = (Vec::new(), Vec::new());
         for (number, router) in self.routers.into_iter().enumerate() {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            // All threads accept from the same queue: whoever is free takes the next connection.
-            let listener = listener.try_clone()?;
-            let accepting = Accepting {
+            let (lane, accepted) = Lane::new();
+            let serving = Serving {
                 router,
-                room: Arc::clone(&self.room),
                 open: open.clone(),
                 // Tokens of its own: each connection looks at them with each step, and threads must not meet there.
                 stop: stop.child_token(),
                 cut: cut.child_token(),
             };
             let thread = std::thread::Builder::new().name(format!("serve-{number}"));
-            threads.push(thread.spawn(move || runtime.block_on(accepting.run(listener)))?);
+            threads.push(thread.spawn(move || runtime.block_on(serving.run(accepted)))?);
+            lanes.push(lane);
         }
-        drop(listener);
-        stop.cancelled().await;
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = accept_all(&listener, &self.room, &lanes) => {}
+        }
         open.close();
         Ok(Connections { open, cut, threads })
     }
 }
 
-/// One thread's accepting.
-struct Accepting {
+/// The way to one serving thread.
+struct Lane {
+    accepted: mpsc::Sender<Accepted>,
+    /// How many connections it has.
+    load: Arc<()>,
+}
+
+/// A connection on its way to the thread that serves it, and what it holds while it is open.
+struct Accepted {
+    stream: std::net::TcpStream,
+    peer: SocketAddr,
+    _room: OwnedSemaphorePermit,
+    /// One more holder of the lane's load.
+    _load: Arc<()>,
+}
+
+impl Lane {
+    fn new() -> (Self, mpsc::Receiver<Accepted>) {
+        let (accepted, connections) = mpsc::channel(LANE_MAX);
+        (Self { accepted, load: Arc::new(()) }, connections)
+    }
+
+    fn load(&self) -> usize {
+        Arc::strong_count(&self.load)
+    }
+}
+
+/// Gives each connection to the thread that has the fewest. Left to themselves, the first thread awake would take a whole
+/// burst of them, and the others would look on.
+async fn accept_all(listener: &TcpListener, room: &Arc<Semaphore>, lanes: &[Lane]) {
+    loop {
+        match accept(listener, room, lanes).await {
+            Ok(()) => {}
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_REST).await;
+            }
+        }
+    }
+}
+
+async fn accept(listener: &TcpListener, room: &Arc<Semaphore>, lanes: &[Lane]) -> std::io::Result<()> {
+    let room = Arc::clone(room).acquire_owned().await.map_err(std::io::Error::other)?;
+    let (stream, peer) = listener.accept().await?;
+    let lane = lanes.iter().min_by_key(|lane| lane.load()).ok_or(std::io::ErrorKind::NotConnected)?;
+    let accepted = Accepted { stream: stream.into_std()?, peer, _room: room, _load: Arc::clone(&lane.load) };
+    lane.accepted.send(accepted).await.map_err(|_| std::io::Error::other("a serving thread has ended"))
+}
+
+/// What one thread serves with.
+struct Serving {
     router: Router,
-    room: Arc<Semaphore>,
     open: TaskTracker,
     stop: CancellationToken,
     cut: CancellationToken,
 }
 
-impl Accepting {
-    /// Accepts until it is to stop, then lives until all connections have ended.
-    async fn run(self, listener: std::net::TcpListener) {
-        match TcpListener::from_std(listener) {
-            Ok(listener) => self.accept_all(listener).await,
-            Err(error) => tracing::error!(%error, "cannot accept connections"),
+impl Serving {
+    /// Serves what comes until nothing more can come, then lives until all connections have ended.
+    async fn run(self, mut connections: mpsc::Receiver<Accepted>) {
+        while let Some(accepted) = connections.recv().await {
+            let (router, stop, cut) = (self.router.clone(), self.stop.clone(), self.cut.clone());
+            self.open.spawn(async move {
+                let Accepted { stream, peer, _room, _load } = accepted;
+                match TcpStream::from_std(stream) {
+                    Ok(stream) => serve_connection(stream, peer, router, stop, cut).await,
+                    Err(error) => tracing::warn!(%error, "cannot serve a connection"),
+                }
+            });
         }
         self.open.wait().await;
-    }
-
-    async fn accept_all(&self, listener: TcpListener) {
-        loop {
-            let accepted = tokio::select! {
-                () = self.stop.cancelled() => return,
-                accepted = self.accept(&listener) => accepted,
-            };
-            match accepted {
-                Ok((stream, peer, permit)) => {
-                    let (router, stop, cut) = (self.router.clone(), self.stop.clone(), self.cut.clone());
-                    self.open.spawn(async move {
-                        tokio::select! {
-                            () = serve_connection(stream, peer, router, stop) => {}
-                            () = cut.cancelled() => {}
-                        }
-                        drop(permit);
-                    });
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection");
-                    tokio::time::sleep(ACCEPT_REST).await;
-                }
-            }
-        }
-    }
-
-    async fn accept(&self, listener: &TcpListener) -> std::io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-        let permit = Arc::clone(&self.room).acquire_owned().await.map_err(std::io::Error::other)?;
-        let (stream, peer) = listener.accept().await?;
-        Ok((stream, peer, permit))
     }
 }
 
@@ -168,7 +193,14 @@ fn prepare(stream: &TcpStream) -> std::io::Result<()> {
     Ok(())
 }
 
-async fn serve_connection(stream: TcpStream, peer: SocketAddr, router: Router, stop: CancellationToken) {
+/// Until it ends by itself, or, once it is to `stop`, after the answer it is at, or at the `cut`, which only comes later.
+async fn serve_connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    router: Router,
+    stop: CancellationToken,
+    cut: CancellationToken,
+) {
     if let Err(error) = prepare(&stream) {
         tracing::debug!(%error, "cannot set options of a connection");
     }
@@ -184,7 +216,10 @@ async fn serve_connection(stream: TcpStream, peer: SocketAddr, router: Router, s
         served = connection.as_mut() => served,
         () = stop.cancelled() => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            tokio::select! {
+                served = connection => served,
+                () = cut.cancelled() => return,
+            }
         }
     };
     if let Err(error) = served {
