@@ -29,13 +29,6 @@ pub fn index<R: Ord>(models: &[Found], rank: impl Fn(&Found) -> R) -> HashMap<St
     names
 }
 
-/// All names that could address `model`, in the order of the rule. Whether they do depends on the other models.
-pub fn of(model: &Found) -> Vec<String> {
-    let mut names = vec![model.key.id.as_str().to_owned(), model.key.to_string(), model.stem.clone()];
-    names.dedup();
-    names
-}
-
 /// Variants in the order in which people want them when they do not say: small at little loss first, then larger, then
 /// lossier. Unknown ones come last.
 pub fn everyday_rank(variant: &Variant) -> usize {
@@ -80,6 +73,8 @@ mod tests {
                 ("Q4_1", None),
             ],
         );
+        // Where there is no variant, all three are one.
+        check(&["phi-4"], &[("phi-4", Some("phi-4")), ("phi-4:", None)]);
     }
 
     #[test]
@@ -95,12 +90,5 @@ mod tests {
     fn an_exact_id_goes_before_anothers_pair_and_stem() {
         // A file whose id is spelled like the other's pair.
         check(&["m-Q8_0", "m:Q8_0"], &[("m:Q8_0", Some("m:Q8_0")), ("m", Some("m-Q8_0"))]);
-    }
-
-    #[test]
-    fn names_of_a_nameless_variant_are_one() {
-        let file = File { path: "/m/phi-4.gguf".into(), size: ByteCount::ZERO };
-        let found = discover::in_folder(Path::new("/m"), [file]);
-        assert_eq!(of(&found[0]), ["phi-4"]);
     }
 }

@@ -75,6 +75,17 @@ impl Stage {
     }
 }
 
+/// Two models, room for one, and no patience with the one that is in use.
+fn one_place() -> Stage {
+    Stage::new(&[("a", ""), ("b", "")]).with(|config| {
+        config.instances_max = Some(1);
+        config.patience = Duration::ZERO;
+    })
+}
+
+/// A caller that waits or has its answer.
+type Caller = tokio::task::JoinHandle<Result<Lease, Unavailable>>;
+
 struct Running {
     node: Handle,
     tracker: TaskTracker,
@@ -91,7 +102,7 @@ impl Running {
     }
 
     /// A caller of its own.
-    fn ask(&self, name: &'static str) -> tokio::task::JoinHandle<Result<Lease, Unavailable>> {
+    fn ask(&self, name: &'static str) -> Caller {
         let node = self.node.clone();
         self.tracker.spawn(async move { node.activate(name).await })
     }
@@ -114,6 +125,16 @@ impl Running {
         let yields =
             |view: &View| view.instances.iter().any(|one| one.target.as_ref().is_some_and(|target| target.is_closed()));
         self.until("an instance takes no new requests", yields).await;
+    }
+
+    /// In [`one_place`]: `a` is in use, `b` is wanted in its stead, and `a` is wanted again behind that.
+    async fn one_in_use_two_waiting(&self) -> (Lease, Caller, Caller) {
+        let first = self.lease("a").await;
+        let other = self.ask("b");
+        self.until_one_yields().await;
+        let later = self.ask("a");
+        self.waits_for("a", 1).await;
+        (first, other, later)
     }
 
     /// The process of a model, once it serves.
@@ -217,16 +238,9 @@ async fn a_busy_one_is_never_evicted_and_the_refusal_names_it() {
 
 #[tokio::test]
 async fn two_models_in_one_place_take_turns() {
-    let stage = Stage::new(&[("a", ""), ("b", "")]).with(|config| {
-        config.instances_max = Some(1);
-        config.patience = Duration::ZERO;
-    });
+    let stage = one_place();
     let run = stage.start().await;
-    let first = run.lease("a").await;
-    let other = run.ask("b");
-    run.until_one_yields().await;
-    let later = run.ask("a");
-    run.waits_for("a", 1).await;
+    let (first, other, later) = run.one_in_use_two_waiting().await;
     assert!(!other.is_finished() && !later.is_finished(), "nobody is served while a is busy");
     drop(first);
     let other = other.await.unwrap().unwrap();
@@ -238,16 +252,9 @@ async fn two_models_in_one_place_take_turns() {
 
 #[tokio::test]
 async fn a_model_that_made_way_serves_on_if_nobody_needs_its_place_any_more() {
-    let stage = Stage::new(&[("a", ""), ("b", "")]).with(|config| {
-        config.instances_max = Some(1);
-        config.patience = Duration::ZERO;
-    });
+    let stage = one_place();
     let run = stage.start().await;
-    let first = run.lease("a").await;
-    let other = run.ask("b");
-    run.until_one_yields().await;
-    let later = run.ask("a");
-    run.waits_for("a", 1).await;
+    let (first, other, later) = run.one_in_use_two_waiting().await;
     other.abort();
     let later = tokio::time::timeout(LONG, later).await.unwrap().unwrap().unwrap();
     assert_eq!(later.target().instance(), first.target().instance(), "it need not load again");

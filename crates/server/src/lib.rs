@@ -16,7 +16,6 @@ mod metrics;
 mod models;
 mod router;
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -91,19 +90,6 @@ impl Server {
             engines_end: config.engine.stop_timeout + KILL_PATIENCE,
             _data_folder: data_folder,
         })
-    }
-
-    /// Where it listens.
-    ///
-    /// # Errors
-    /// If the system does not tell.
-    pub fn address(&self) -> std::io::Result<SocketAddr> {
-        self.listener.local_addr()
-    }
-
-    /// What it serves models with.
-    pub fn node(&self) -> &node::Handle {
-        &self.node
     }
 
     /// Serves until `shutdown`, then ends in order. When this returns nothing of it is left, except engines that were
