@@ -12,7 +12,8 @@ use crate::stage::{LONG, Stage, launch, wait_for};
 impl Stage {
     /// A fake engine for a model of this name.
     fn start_fake(&self, name: &str) -> Handle {
-        let model = self.folder.path().join("model.gguf");
+        // A file for each: writing one anew cuts it under an engine that reads it.
+        let model = tempfile::NamedTempFile::new_in(self.folder.path()).unwrap().into_temp_path().keep().unwrap();
         std::fs::write(&model, "GGUF").unwrap();
         self.start(Launch {
             id: InstanceId::new(name),

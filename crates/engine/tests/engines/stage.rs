@@ -78,5 +78,8 @@ pub(crate) fn launch(program: PathBuf, model: PathBuf) -> Launch {
 pub(crate) async fn wait_for(handle: &Handle, what: &str, condition: impl FnMut(&Status) -> bool) -> Status {
     let mut status = handle.status();
     let waited = tokio::time::timeout(LONG, status.wait_for(condition)).await;
-    waited.unwrap_or_else(|_| panic!("never {what}: {:?}", handle.status().borrow())).unwrap().clone()
+    match waited {
+        Ok(Ok(status)) => status.clone(),
+        timed_out_or_over => panic!("never {what}: {timed_out_or_over:?}, {:?}", *handle.status().borrow()),
+    }
 }
