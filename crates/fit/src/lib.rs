@@ -4,8 +4,10 @@
 //! eviction. An engine's own report, once there is one, replaces the estimate; that is its keeper's (`node`'s) business.
 
 mod facts;
+mod machine;
 mod memory;
 mod plan;
 
+pub use machine::{Accelerator, Cpu, Machine};
 pub use memory::{Facts, LayerKv, Setting, memory, with_overhead};
-pub use plan::{Limit, Machine, Misfit, Plan, Wish, plan};
+pub use plan::{Capacity, Limit, Misfit, Plan, Wish, plan};

@@ -34,12 +34,8 @@ pub struct Wish {
     pub stretched: bool,
 }
 
-/// What models may use of a machine, with nothing loaded.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Machine {
-    /// Of each device; RAM is `CPU`.
-    pub capacity: BTreeMap<DeviceName, ByteCount>,
-}
+/// What models may use of each device with nothing loaded; RAM is `CPU`.
+pub type Capacity = BTreeMap<DeviceName, ByteCount>;
 
 /// A start that fits the machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,7 +76,7 @@ pub struct Misfit {
 ///
 /// # Errors
 /// A [`Misfit`] that says what is missing and what would fit instead.
-pub fn plan(facts: &Facts, wish: &Wish, machine: &Machine) -> Result<Plan, Misfit> {
+pub fn plan(facts: &Facts, wish: &Wish, capacity: &Capacity) -> Result<Plan, Misfit> {
     let context_cap = wish.context_max.unwrap_or(u64::MAX);
     if let Some(asked) = wish.context {
         check_context(facts, wish, asked, context_cap)?;
@@ -95,12 +91,12 @@ pub fn plan(facts: &Facts, wish: &Wish, machine: &Machine) -> Result<Plan, Misfi
 
     for &context in &contexts {
         for &slots in &slots {
-            if let Some(plan) = place(facts, wish, machine, context, slots) {
+            if let Some(plan) = place(facts, wish, capacity, context, slots) {
                 return Ok(plan);
             }
         }
     }
-    Err(misfit(facts, wish, machine, *contexts.last().unwrap_or(&first), *slots.last().unwrap_or(&1)))
+    Err(misfit(facts, wish, capacity, *contexts.last().unwrap_or(&first), *slots.last().unwrap_or(&1)))
 }
 
 fn check_context(facts: &Facts, wish: &Wish, asked: u64, cap: u64) -> Result<(), Misfit> {
@@ -119,7 +115,7 @@ fn check_context(facts: &Facts, wish: &Wish, asked: u64, cap: u64) -> Result<(),
 }
 
 /// As many layers on accelerators as fit (or as were asked for), the rest in RAM.
-fn place(facts: &Facts, wish: &Wish, machine: &Machine, context: u64, slots: u32) -> Option<Plan> {
+fn place(facts: &Facts, wish: &Wish, capacity: &Capacity, context: u64, slots: u32) -> Option<Plan> {
     let setting = |offload| Setting {
         context,
         slots,
@@ -131,22 +127,22 @@ fn place(facts: &Facts, wish: &Wish, machine: &Machine, context: u64, slots: u32
     let layers = u32::try_from(facts.layers.len()).unwrap_or(u32::MAX);
     let wanted = wish.gpu_layers.unwrap_or(layers).min(layers);
     let least = if wish.gpu_layers.is_some() { wanted } else { 0 };
-    let accelerators: Vec<_> = machine.capacity.iter().filter(|(device, _)| !device.is_cpu()).collect();
+    let accelerators: Vec<_> = capacity.iter().filter(|(device, _)| !device.is_cpu()).collect();
     if accelerators.is_empty() {
-        return fitting(facts, machine, setting(vec![]));
+        return fitting(facts, capacity, setting(vec![]));
     }
     (least..=wanted).rev().find_map(|count| {
         // llama.cpp splits layers in proportion to each card's memory.
         let shares = split(count, &accelerators.iter().map(|(_, capacity)| capacity.as_u64()).collect::<Vec<_>>());
         let offload =
             accelerators.iter().zip(shares).map(|((device, _), layers)| ((*device).clone(), layers)).collect();
-        fitting(facts, machine, setting(offload))
+        fitting(facts, capacity, setting(offload))
     })
 }
 
-fn fitting(facts: &Facts, machine: &Machine, setting: Setting) -> Option<Plan> {
+fn fitting(facts: &Facts, capacity: &Capacity, setting: Setting) -> Option<Plan> {
     let memory = memory(facts, &setting);
-    let fits = |device: &DeviceName| memory.on(device) <= machine.capacity.get(device).copied().unwrap_or_default();
+    let fits = |device: &DeviceName| memory.on(device) <= capacity.get(device).copied().unwrap_or_default();
     memory.0.keys().all(fits).then(|| Plan { setting, memory: memory.clone() })
 }
 
@@ -175,8 +171,8 @@ fn halves(from: u64, least: u64) -> Vec<u64> {
 }
 
 /// Says what is missing for the smallest start that the wish allows.
-fn misfit(facts: &Facts, wish: &Wish, machine: &Machine, context: u64, slots: u32) -> Misfit {
-    let accelerators = machine.capacity.keys().any(|device| !device.is_cpu());
+fn misfit(facts: &Facts, wish: &Wish, capacity: &Capacity, context: u64, slots: u32) -> Misfit {
+    let accelerators = capacity.keys().any(|device| !device.is_cpu());
     let only_vram = accelerators && wish.gpu_layers.is_some_and(|layers| layers > 0);
     let needed = memory(
         facts,
@@ -190,28 +186,28 @@ fn misfit(facts: &Facts, wish: &Wish, machine: &Machine, context: u64, slots: u3
         },
     )
     .total();
-    let capacity: ByteCount = if only_vram {
-        machine.capacity.iter().filter(|(device, _)| !device.is_cpu()).map(|(_, capacity)| *capacity).sum()
+    let allowed: ByteCount = if only_vram {
+        capacity.iter().filter(|(device, _)| !device.is_cpu()).map(|(_, capacity)| *capacity).sum()
     } else {
-        machine.capacity.values().copied().sum()
+        capacity.values().copied().sum()
     };
     let (limit, what) = if only_vram { (Limit::Vram, "accelerator memory") } else { (Limit::Ram, "memory") };
     let smaller = Wish { context: None, slots: None, ..wish.clone() };
-    let would_fit = wish.context.is_some().then(|| plan(facts, &smaller, machine).ok()).flatten();
+    let would_fit = wish.context.is_some().then(|| plan(facts, &smaller, capacity).ok()).flatten();
     match would_fit {
         Some(plan) => Misfit {
             limit,
             class: FailureClass::ContextTooLarge,
             message: format!(
                 "a context of {context} tokens for each of {slots} slots needs {needed} of {what}, models may use \
-                 {capacity}; {} slots of {} tokens would fit",
+                 {allowed}; {} slots of {} tokens would fit",
                 plan.setting.slots, plan.setting.context
             ),
         },
         None => Misfit {
             limit,
             class: if only_vram { FailureClass::InsufficientVram } else { FailureClass::InsufficientRam },
-            message: format!("it needs at least {needed} of {what}, models may use {capacity}"),
+            message: format!("it needs at least {needed} of {what}, models may use {allowed}"),
         },
     }
 }
@@ -222,13 +218,12 @@ mod tests {
     use crate::memory::tests::smollm2;
     use proptest::prelude::*;
 
-    fn machine(devices: &[(&str, u64)]) -> Machine {
-        let capacity = devices.iter().map(|&(name, mib)| (DeviceName::new(name), ByteCount::mib(mib))).collect();
-        Machine { capacity }
+    fn capacity(devices: &[(&str, u64)]) -> Capacity {
+        devices.iter().map(|&(name, mib)| (DeviceName::new(name), ByteCount::mib(mib))).collect()
     }
 
     fn check(wish: &Wish, devices: &[(&str, u64)], expected: &str) {
-        let found = match plan(&smollm2(), wish, &machine(devices)) {
+        let found = match plan(&smollm2(), wish, &capacity(devices)) {
             Ok(Plan { setting, .. }) => {
                 let offload: u32 = setting.offload.iter().map(|(_, layers)| layers).sum();
                 format!("{} x {}, {offload} layers offloaded", setting.slots, setting.context)
@@ -292,10 +287,10 @@ mod tests {
         fn a_plan_always_fits(ram in 0..3000_u64, vram in prop::option::of(0..3000_u64), context in prop::option::of(1..9000_u64)) {
             let mut devices = vec![("CPU", ram)];
             devices.extend(vram.map(|vram| ("CUDA0", vram)));
-            let machine = machine(&devices);
-            if let Ok(plan) = plan(&smollm2(), &Wish { context, ..Wish::default() }, &machine) {
+            let capacity = capacity(&devices);
+            if let Ok(plan) = plan(&smollm2(), &Wish { context, ..Wish::default() }, &capacity) {
                 for device in plan.memory.0.keys() {
-                    prop_assert!(plan.memory.on(device) <= machine.capacity[device]);
+                    prop_assert!(plan.memory.on(device) <= capacity[device]);
                 }
                 prop_assert!(context.is_none_or(|context| context == plan.setting.context));
             }

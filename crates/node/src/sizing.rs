@@ -24,8 +24,7 @@ pub(crate) fn size_up(
     let mut need = MemoryUse::default();
     match &model.facts {
         Some(facts) => {
-            let machine = fit::Machine { capacity: capacity.clone() };
-            let plan = fit::plan(facts, &wish(model, pending.context_requested, context_max), &machine)
+            let plan = fit::plan(facts, &wish(model, pending.context_requested, context_max), capacity)
                 .map_err(|misfit| pending.failure(misfit.class, misfit.message))?;
             let offloaded: u32 = plan.setting.offload.iter().map(|(_, layers)| layers).sum();
             let all = u32::try_from(facts.layers.len()).unwrap_or(u32::MAX);

@@ -214,8 +214,7 @@ fn json_event(name: &str, data: &impl serde::Serialize) -> Event {
 }
 
 fn available_model(view: &View, model: &Model) -> AvailableModel {
-    let machine = fit::Machine { capacity: view.capacity.clone() };
-    let plan = model.facts.as_ref().map(|facts| fit::plan(facts, &node::wish(model, None, None), &machine));
+    let plan = model.facts.as_ref().map(|facts| fit::plan(facts, &node::wish(model, None, None), &view.capacity));
     let (can_run, max_context, limit, memory) = match &plan {
         Some(Ok(plan)) => (true, model.context_native.unwrap_or(plan.setting.context), "", plan.memory.clone()),
         Some(Err(misfit)) => (false, 0, limiting_factor(misfit.limit), MemoryUse::default()),

@@ -3,6 +3,7 @@
 //! Owns types that carry meaning and nothing else. No I/O, no async, no clock. A type belongs here when two crates
 //! that must not know each other both need its name; everything else lives with its owner.
 
+mod backend;
 mod bytes;
 mod compute;
 mod device;
@@ -10,6 +11,7 @@ mod failure;
 mod instance;
 mod model;
 
+pub use backend::Backend;
 pub use bytes::{ByteCount, ParseByteCountError};
 pub use compute::{CacheType, Pooling};
 pub use device::{DeviceMemory, DeviceName, MemoryUse};
