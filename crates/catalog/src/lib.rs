@@ -3,12 +3,16 @@
 //! Owns parsers and grouping rules: bytes and names in, facts out. Opens no file, walks no folder, knows no hardware
 //! and no engine; whoever calls does the input and output.
 //!
+//! - [`catalogue`] holds the base models whose facts come with the program.
 //! - [`gguf`] reads the header of a model file.
 //! - [`name`] takes a file's stem apart into id, variant and place in a split set.
 //! - [`discover`] groups the files of a folder or of the Hugging Face cache into models.
 //! - [`names`] says which names address which model.
+//! - [`shape`] describes an architecture, and computes its tensors and parameters.
 
+pub mod catalogue;
 pub mod discover;
 pub mod gguf;
 pub mod name;
 pub mod names;
+pub mod shape;

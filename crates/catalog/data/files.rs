@@ -1,0 +1,1 @@
+[("qwen.toml", include_str!("../data/qwen.toml"))]

@@ -1,0 +1,343 @@
+//! The catalogue: base models whose facts are known, embedded in the program.
+//!
+//! One row for each base model; a quantised repack of it is a repository of its row. The rows lie in `data/`, a file for
+//! each maker, as TOML. Reads what it is given and opens no file: user rows come as text.
+
+mod evaluation;
+mod repository;
+
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock};
+
+use serde::Deserialize;
+
+pub use evaluation::{Benchmark, Evaluation};
+pub use repository::{Format, Repository};
+
+use crate::shape::{Shape, ShapeError};
+
+/// Stated and computed parameters may differ by this share: norms and biases are not described.
+pub const PARAMETERS_TOLERANCE: f64 = 0.03;
+
+/// The files of `data/`.
+const FILES: &[(&str, &str)] = &include!("../data/files.rs");
+
+/// Models by their hub id.
+#[derive(Clone, Debug, Default)]
+pub struct Catalogue {
+    models: Vec<Model>,
+    by_id: HashMap<String, usize>,
+}
+
+/// One base model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Model {
+    /// Its id on the Hugging Face hub, such as `Qwen/Qwen3-8B`.
+    pub id: String,
+    /// Its maker, such as `Qwen`.
+    pub provider: String,
+    /// Its architecture.
+    pub shape: Arc<Shape>,
+    /// Parameters, as the hub counts them: with vision towers and prediction layers.
+    pub parameters: u64,
+    /// Parameters that a token uses; as many as `parameters` without experts.
+    pub parameters_active: u64,
+    /// Its context, tokens.
+    pub context: u64,
+    /// `YYYY-MM-DD`.
+    pub released: String,
+    /// SPDX id, or the hub's id of a licence that has none.
+    pub license: String,
+    /// What it is made for.
+    pub use_case: UseCase,
+    /// What it can do.
+    pub capabilities: Vec<Capability>,
+    /// Results of public evaluations.
+    pub evaluations: Vec<Evaluation>,
+    /// Where its weights are to be had, its own repository first.
+    pub repositories: Vec<Repository>,
+}
+
+/// What a model is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UseCase {
+    /// Text of any kind.
+    General,
+    /// Programs.
+    Coding,
+    /// Long chains of thought.
+    Reasoning,
+    /// Conversation.
+    Chat,
+    /// Images and sound together with text.
+    Multimodal,
+    /// Vectors of texts.
+    Embedding,
+    /// The order of texts for a question.
+    Rerank,
+    /// Speech into text and text into speech.
+    Speech,
+}
+
+/// What a model can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Capability {
+    /// Follows a conversation.
+    Chat,
+    /// Calls tools.
+    Tools,
+    /// Thinks before it answers.
+    Thinking,
+    /// Fills in the middle of a program.
+    Infill,
+    /// Sees images.
+    Vision,
+    /// Hears.
+    Audio,
+    /// Speaks.
+    Speech,
+    /// Makes vectors of texts.
+    Embedding,
+    /// Orders texts for a question.
+    Rerank,
+}
+
+/// Everything that is wrong with a file of rows.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+pub struct Problems(pub Vec<Error>);
+
+/// Why a row was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The text is not of the catalogue's form.
+    #[error("catalogue {file}: {source}")]
+    Form {
+        /// Which file.
+        file: String,
+        /// What is wrong, and where.
+        source: Box<toml::de::Error>,
+    },
+    /// An architecture makes no sense.
+    #[error("catalogue {file}: {source}")]
+    Shape {
+        /// Which file.
+        file: String,
+        /// What is wrong.
+        source: ShapeError,
+    },
+    /// A row does not agree with itself or with another.
+    #[error("catalogue {file}: {model}: {problem}")]
+    Row {
+        /// Which file.
+        file: String,
+        /// Which model.
+        model: String,
+        /// What is wrong, with the values.
+        problem: String,
+    },
+}
+
+/// A file of the catalogue.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default)]
+    shape: Vec<Shape>,
+    #[serde(default)]
+    model: Vec<Row>,
+}
+
+/// A model as it is written down.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Row {
+    id: String,
+    provider: String,
+    shape: String,
+    /// As the hub counts them.
+    parameters: u64,
+    /// Where the maker's figure is known; else computed.
+    #[serde(default)]
+    active: Option<u64>,
+    /// Where not the shape's.
+    #[serde(default)]
+    context: Option<u64>,
+    released: String,
+    license: String,
+    use_case: UseCase,
+    #[serde(default)]
+    capabilities: Vec<Capability>,
+    #[serde(default)]
+    evaluations: HashMap<Benchmark, f64>,
+    /// How its own repository stores the weights: `BF16` unless stated.
+    #[serde(default)]
+    native: Option<String>,
+    #[serde(default)]
+    gguf: Vec<String>,
+    #[serde(default)]
+    mlx: Vec<String>,
+    #[serde(default)]
+    awq: Vec<String>,
+    #[serde(default)]
+    gptq: Vec<String>,
+    #[serde(default)]
+    fp8: Vec<String>,
+    #[serde(default)]
+    fp4: Vec<String>,
+}
+
+impl Catalogue {
+    /// The one that comes with the program. Parsed once, at the first call: some milliseconds.
+    pub fn embedded() -> &'static Self {
+        static EMBEDDED: LazyLock<Catalogue> = LazyLock::new(|| {
+            let mut catalogue = Catalogue::default();
+            for (file, text) in FILES {
+                catalogue.add(file, text).expect("the embedded rows are checked by a test");
+            }
+            catalogue
+        });
+        &EMBEDDED
+    }
+
+    /// Adds the rows of a file; a row replaces one of the same id. Nothing is changed if any row is refused.
+    ///
+    /// # Errors
+    /// If the text is not of the catalogue's form or a row does not add up; all problems are told.
+    pub fn add(&mut self, file: &str, text: &str) -> Result<(), Problems> {
+        let File { shape, model } = toml::from_str(text)
+            .map_err(|source| Problems(vec![Error::Form { file: file.to_owned(), source: Box::new(source) }]))?;
+        let shapes: HashMap<String, Arc<Shape>> =
+            shape.into_iter().map(|shape| (shape.name.clone(), Arc::new(shape))).collect();
+        let known = |name: &str| {
+            let own = shapes.get(name).cloned();
+            own.or_else(|| self.models.iter().find(|model| model.shape.name == name).map(|model| model.shape.clone()))
+        };
+        let (mut models, mut problems) = (vec![], vec![]);
+        for row in model {
+            match row.check(file, &known) {
+                Ok(model) => models.push(model),
+                Err(problem) => problems.push(problem),
+            }
+        }
+        if !problems.is_empty() {
+            return Err(Problems(problems));
+        }
+        for model in models {
+            match self.by_id.get(&model.id) {
+                Some(&index) => self.models[index] = model,
+                None => {
+                    self.by_id.insert(model.id.clone(), self.models.len());
+                    self.models.push(model);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// All models, in the order of their files.
+    pub fn models(&self) -> &[Model] {
+        &self.models
+    }
+
+    /// The model of this hub id.
+    pub fn get(&self, id: &str) -> Option<&Model> {
+        self.by_id.get(id).map(|&index| &self.models[index])
+    }
+}
+
+impl Row {
+    fn check(self, file: &str, shapes: &dyn Fn(&str) -> Option<Arc<Shape>>) -> Result<Model, Error> {
+        let refused = |problem: String| Error::Row { file: file.to_owned(), model: self.id.clone(), problem };
+        let Some(shape) = shapes(&self.shape) else {
+            return Err(refused(format!("there is no shape {:?} in this file", self.shape)));
+        };
+        let of_shape = |source| Error::Shape { file: file.to_owned(), source };
+        let computed = shape.parameters().map_err(of_shape)?;
+        #[expect(clippy::cast_precision_loss, reason = "compared with a tolerance")]
+        let ratio = computed as f64 / self.parameters as f64;
+        if (ratio - 1.0).abs() > PARAMETERS_TOLERANCE {
+            return Err(refused(format!(
+                "{} parameters are stated, its shape {} has {computed} ({:+.1} %)",
+                self.parameters,
+                shape.name,
+                (ratio - 1.0) * 100.0
+            )));
+        }
+        if !is_date(&self.released) {
+            return Err(refused(format!("released is {:?}; YYYY-MM-DD is meant", self.released)));
+        }
+        if let Some((benchmark, score)) = self.evaluations.iter().find(|(_, score)| !(0.0..=100.0).contains(*score)) {
+            return Err(refused(format!("{benchmark} is {score}; 0 to 100 is meant")));
+        }
+        let active = match self.active {
+            Some(stated) => stated,
+            None if shape.has_experts() => shape.parameters_active().map_err(of_shape)?,
+            None => self.parameters,
+        };
+        let mut repositories = vec![Repository::own(&self.id, self.native.as_deref())];
+        for (format, names) in [
+            (Format::Gguf, &self.gguf),
+            (Format::Mlx, &self.mlx),
+            (Format::Awq, &self.awq),
+            (Format::Gptq, &self.gptq),
+            (Format::Fp8, &self.fp8),
+            (Format::Fp4, &self.fp4),
+        ] {
+            repositories.extend(names.iter().map(|name| Repository::repack(name, format)));
+        }
+        let mut evaluations: Vec<Evaluation> =
+            self.evaluations.iter().map(|(&benchmark, &score)| Evaluation { benchmark, score }).collect();
+        evaluations.sort_by_key(|evaluation| evaluation.benchmark);
+        Ok(Model {
+            context: self.context.unwrap_or(shape.context),
+            parameters_active: active.min(self.parameters),
+            parameters: self.parameters,
+            id: self.id,
+            provider: self.provider,
+            shape,
+            released: self.released,
+            license: self.license,
+            use_case: self.use_case,
+            capabilities: self.capabilities,
+            evaluations,
+            repositories,
+        })
+    }
+}
+
+/// Whether it has the form of a date; impossible days are not noticed.
+fn is_date(text: &str) -> bool {
+    let parts: Vec<&str> = text.split('-').collect();
+    let number = |part: &str, length: usize, max: u32| {
+        part.len() == length && part.parse::<u32>().is_ok_and(|number| (1..=max).contains(&number))
+    };
+    matches!(parts.as_slice(), [year, month, day] if number(year, 4, 2100) && number(month, 2, 12) && number(day, 2, 31))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_embedded_row_adds_up() {
+        let mut catalogue = Catalogue::default();
+        let mut problems = vec![];
+        for (file, text) in FILES {
+            let before = catalogue.models().len();
+            match catalogue.add(file, text) {
+                Ok(()) => {
+                    let added = catalogue.models().len() - before;
+                    let rows = text.lines().filter(|line| *line == "[[model]]").count();
+                    if added != rows {
+                        problems.push(format!("{file}: {} of its {rows} models were there before", rows - added));
+                    }
+                }
+                Err(wrong) => problems.push(wrong.to_string()),
+            }
+        }
+        assert!(problems.is_empty(), "{}", problems.join("\n"));
+    }
+}
