@@ -4,10 +4,16 @@
 //! eviction. An engine's own report, once there is one, replaces the estimate; that is its keeper's (`node`'s) business.
 
 mod facts;
+mod level;
 mod machine;
 mod memory;
 mod plan;
+mod quality;
+mod score;
 
+pub use level::{FitLevel, RunMode, USABLE_SHARE};
 pub use machine::{Accelerator, Cpu, Machine};
 pub use memory::{Facts, LayerKv, Setting, memory, with_overhead};
 pub use plan::{Capacity, Limit, Misfit, Plan, Wish, plan};
+pub use quality::{Quality, Trend, quality};
+pub use score::{Components, Demand};
