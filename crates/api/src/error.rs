@@ -1,9 +1,10 @@
 //! The error object every route answers with: OpenAI's, plus our `details`, plus the router contract's `detail`.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// The whole body of an error answer.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ErrorBody {
     /// OpenAI's error object.
     pub error: ErrorObject,
@@ -13,7 +14,7 @@ pub struct ErrorBody {
 }
 
 /// OpenAI's error object.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ErrorObject {
     /// For a person: what was wrong, with the value, and what would work.
     pub message: String,
@@ -30,7 +31,7 @@ pub struct ErrorObject {
 }
 
 /// The families of errors that OpenAI's clients and the model-server contract tell apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorType {
     /// The request is at fault.

@@ -1,9 +1,10 @@
 //! `/health`, `/v1/health`, `/readyz`, `/api/version`.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// `GET /health`: the superset of four contracts. It tells that the program lives; a sick engine never fails it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Health {
     /// Always `ok`.
     pub status: String,
@@ -16,7 +17,7 @@ pub struct Health {
 }
 
 /// This machine, as a fleet of one.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct NodeName {
     /// Its host name.
     pub name: String,
@@ -25,7 +26,7 @@ pub struct NodeName {
 }
 
 /// `GET /readyz`: 200 when `waiting_for` is empty, 503 otherwise.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Readiness {
     /// Whether requests can be served.
     pub ready: bool,
@@ -34,7 +35,7 @@ pub struct Readiness {
 }
 
 /// `GET /api/version`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Version {
     /// `major.minor.patch`.
     pub version: String,

@@ -4,11 +4,17 @@
 //! moves. Field names and units are the contracts' own (MiB where a name ends in `_mb`).
 
 mod error;
+mod fit;
 mod health;
 mod load;
 mod models;
 
 pub use error::{ErrorBody, ErrorObject, ErrorType};
+pub use fit::{
+    Concurrency, ConcurrencyEstimate, ConcurrencyStep, EstimateBasis, FitError, FitFilters, FitList, FitRow,
+    GgufSource, GpuInfo, Installed, InstalledModel, PlanAnswer, PlanHardware, PlanLayers, PlanPath, PlanRequest,
+    Runtime, Runtimes, ScoreComponents, SystemAnswer, SystemInfo,
+};
 pub use health::{Health, NodeName, Readiness, Version};
 pub use load::{LoadAnswer, LoadDetails, LoadEvent, UnloadAnswer};
 pub use models::{AvailableModel, AvailableModels, DeviceUse, LoadedModel, LoadedModels, Model, ModelList};

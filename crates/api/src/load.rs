@@ -1,11 +1,12 @@
 //! Loading and unloading: `POST /api/models/{name}/load` and `/unload`.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::ErrorBody;
 
 /// 200 of a load.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct LoadAnswer {
     /// `loaded`.
     pub status: String,
@@ -20,7 +21,7 @@ pub struct LoadAnswer {
 }
 
 /// 200 of an unload.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct UnloadAnswer {
     /// `unloaded`.
     pub status: String,
@@ -29,7 +30,7 @@ pub struct UnloadAnswer {
 }
 
 /// One event of a load asked for with `Accept: text/event-stream`: the SSE event's name is the variant's name.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LoadEvent {
     /// How far it is.
@@ -46,7 +47,7 @@ pub enum LoadEvent {
 }
 
 /// `error.details` of a load that failed (model-server contract, section 3.2).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct LoadDetails {
     /// The model's id.
     pub model: String,

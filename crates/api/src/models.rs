@@ -1,9 +1,10 @@
 //! Lists of models: OpenAI's `/v1/models` and the model server's `/api/models` and `/api/models/loaded`.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// `GET /v1/models`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ModelList {
     /// Always `list`.
     pub object: String,
@@ -12,7 +13,7 @@ pub struct ModelList {
 }
 
 /// One row of `/v1/models`: OpenAI's fields and the router contract's.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Model {
     /// What goes into `model` of a request.
     pub id: String,
@@ -45,14 +46,14 @@ pub struct Model {
 }
 
 /// `GET /api/models`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct AvailableModels {
     /// One row per variant.
     pub models: Vec<AvailableModel>,
 }
 
 /// One variant and how it fits this machine.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct AvailableModel {
     /// Its id.
     pub model: String,
@@ -80,14 +81,14 @@ pub struct AvailableModel {
 }
 
 /// `GET /api/models/loaded`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct LoadedModels {
     /// One row per instance, in the order they were started.
     pub models: Vec<LoadedModel>,
 }
 
 /// One instance.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct LoadedModel {
     /// Its model's id.
     pub model: String,
@@ -143,7 +144,7 @@ pub struct LoadedModel {
 }
 
 /// What an instance holds on one device, MiB.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DeviceUse {
     /// The engine's name for it: `CPU`, `CUDA0`.
     pub device: String,
