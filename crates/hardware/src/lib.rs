@@ -2,6 +2,7 @@
 //!
 //! Accelerators are still told by the engine itself (`engine::llama_cpp::list_devices`): it is the one that has to use them.
 
+pub mod parts;
 mod ram;
 
 pub use ram::{Ram, ram};
