@@ -3,6 +3,7 @@
 use serde_json::Value;
 use types::{Backend, ByteCount};
 
+use crate::parts;
 use crate::probe::Probe;
 use crate::{Accelerator, Ram, Source, Vendor};
 
@@ -25,7 +26,11 @@ pub(crate) fn look(probe: &mut Probe) -> Vec<Accelerator> {
         match one.memory {
             None if one.is_apple => {
                 let memory = wired.unwrap_or_else(|| working_set(ram.total)).min(ram.total);
-                found.push(Accelerator::new(one.name, Vendor::Apple, memory, Source::SystemProfiler).unified(ram));
+                // Chips of one name differ in the cores of their graphics.
+                let part = one.cores.and_then(|cores| parts::by_name(&format!("{} ({cores}-core GPU)", one.name)));
+                let mut chip = Accelerator::new(one.name, Vendor::Apple, memory, Source::SystemProfiler).unified(ram);
+                chip.part = part;
+                found.push(chip);
             }
             Some(memory) => {
                 let vendor = if one.name.contains("AMD") { Vendor::Amd } else { Vendor::Other };
@@ -71,6 +76,7 @@ fn available(vm_stat: &str) -> Option<u64> {
 struct Graphics {
     name: String,
     is_apple: bool,
+    cores: Option<u32>,
     /// Its own, if it has some.
     memory: Option<ByteCount>,
 }
@@ -84,7 +90,8 @@ fn parse(json: &str) -> Result<Vec<Graphics>, serde_json::Error> {
         let vendor = field("spdisplays_vendor").unwrap_or_default();
         let is_apple = vendor.contains("Apple") || name.starts_with("Apple ");
         let memory = field("spdisplays_vram").and_then(|text| text.parse().ok());
-        Some(Graphics { name, is_apple, memory })
+        let cores = field("sppci_cores").and_then(|text| text.parse().ok());
+        Some(Graphics { name, is_apple, cores, memory })
     };
     Ok(list.into_iter().flatten().filter_map(graphics).collect())
 }

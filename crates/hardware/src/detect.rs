@@ -1,13 +1,12 @@
 //! Looks through all doors at once, in a bounded time, and makes one machine of what they tell.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Instant;
 
 use crate::probe::{Doors, Os, Probe, Record};
 use crate::{Accelerator, Note, Ram, Source, System};
-use crate::{amd, apple, ascend, cpu, intel, node_name, nvidia, ram, vulkan};
+use crate::{amd, apple, ascend, cpu, intel, known, node_name, nvidia, ram, vulkan};
 
 /// One vendor's way of looking.
 type Look = fn(&mut Probe) -> Vec<Accelerator>;
@@ -29,7 +28,10 @@ pub fn detect(doors: &Doors) -> System {
     let (mut notes, mut records) = probe.into_parts();
     notes.append(&mut found.notes);
     records.append(&mut found.records);
-    let accelerators = without_lesser(without_twins(found.accelerators), &mut notes);
+    let mut accelerators = without_lesser(without_twins(found.accelerators), &mut notes);
+    for one in &mut accelerators {
+        one.part = one.part.or_else(|| known::part(one, ram));
+    }
     for note in &notes {
         tracing::debug!(about = note.about, "{note}");
     }
@@ -119,12 +121,11 @@ fn answer(doors: &Doors, ram: Ram, look: Look, index: usize, sender: &SyncSender
 /// The same card told by two doors is one; the first told counts. Slices share their card's address.
 fn without_twins(accelerators: Vec<Accelerator>) -> Vec<Accelerator> {
     let mut seen = BTreeSet::new();
-    let is_new = |one: &Accelerator| match (&one.mig, &one.address) {
+    let mut is_new = |one: &Accelerator| match (&one.mig, &one.address) {
         (None, Some(address)) => seen.insert(address.clone()),
         _ => true,
     };
-    let mut filter = is_new;
-    accelerators.into_iter().filter(|one| filter(one)).collect()
+    accelerators.into_iter().filter(|one| is_new(one)).collect()
 }
 
 /// A processor's graphics beside a card of its own memory only slow it down: engines are not to spread over both.
@@ -156,9 +157,3 @@ pub(crate) fn refresh(doors: &Doors, system: &System) -> System {
     }
     system
 }
-
-const _: fn() = || {
-    // A machine is handed from the task that looks to all who ask.
-    fn is_shared<T: Send + Sync>() {}
-    is_shared::<Arc<System>>();
-};

@@ -23,6 +23,7 @@ mod detect;
 mod intel;
 mod known;
 mod nvidia;
+pub mod parts;
 mod pci;
 mod probe;
 mod ram;

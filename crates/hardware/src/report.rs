@@ -97,6 +97,10 @@ impl fmt::Display for Line<'_> {
         if let Some(driver) = &one.driver {
             write!(f, "; driver {driver}")?;
         }
+        match (one.part, one.bandwidth()) {
+            (Some(part), Some(bandwidth)) => write!(f, "; {} with {:.0} GB/s", part.name, bandwidth / 1e9)?,
+            _ => write!(f, "; of no part that is known")?,
+        }
         write!(f, "; by {}", one.source)
     }
 }

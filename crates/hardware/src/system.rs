@@ -7,6 +7,7 @@ use serde::Serialize;
 use types::{Backend, ByteCount};
 
 use crate::Ram;
+use crate::parts::{self, Part};
 use crate::probe::Record;
 
 /// A machine: this one, or a simulated one.
@@ -100,6 +101,9 @@ pub struct Accelerator {
     pub link: Option<Link>,
     /// Which door told of it.
     pub source: Source,
+    /// What its maker says of it; `None` where the table of parts does not know it.
+    #[serde(skip)]
+    pub part: Option<&'static Part>,
 }
 
 impl Accelerator {
@@ -122,6 +126,7 @@ impl Accelerator {
             compute_capability: None,
             link: None,
             source,
+            part: None,
         }
     }
 
@@ -133,10 +138,34 @@ impl Accelerator {
         self
     }
 
+    /// What it reads from its memory by its maker's figures, bytes/s; of a slice, as much of it as it has of the card's memory.
+    /// `None` where the part is not known.
+    pub fn bandwidth(&self) -> Option<f64> {
+        let part = self.part?;
+        let share = match (&self.mig, &part.memory[..]) {
+            (Some(_), [card, ..]) => as_f64(self.memory) / as_f64(*card),
+            _ => 1.0,
+        };
+        Some(part.bandwidth * share.min(1.0))
+    }
+
+    /// Its dense 16-bit FLOP/s by its maker's figures; of a slice, as many sevenths of the card's as its profile has (`3g`).
+    /// `None` where the part is not known.
+    pub fn flops(&self) -> Option<f64> {
+        let sevenths = self.mig.as_ref().and_then(|profile| profile.split_once('g')?.0.parse::<u8>().ok());
+        let share = sevenths.map_or(1.0, |sevenths| f64::from(sevenths.min(7)) / 7.0);
+        Some(self.part?.fp16 * share)
+    }
+
     /// Whether the two are interchangeable: of one name, size and interface.
     pub fn is_same_kind(&self, other: &Self) -> bool {
         self.name == other.name && self.memory == other.memory && self.backend == other.backend
     }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "sizes of memory are far below 2^53")]
+fn as_f64(memory: ByteCount) -> f64 {
+    memory.as_u64() as f64
 }
 
 /// Who made a device.
@@ -197,6 +226,18 @@ impl Vendor {
             Self::Apple => "Apple",
             Self::Huawei => "Huawei",
             Self::Other => "unknown vendor",
+        }
+    }
+}
+
+impl From<parts::Vendor> for Vendor {
+    fn from(vendor: parts::Vendor) -> Self {
+        match vendor {
+            parts::Vendor::Nvidia => Self::Nvidia,
+            parts::Vendor::Amd => Self::Amd,
+            parts::Vendor::Intel => Self::Intel,
+            parts::Vendor::Apple => Self::Apple,
+            parts::Vendor::Huawei => Self::Huawei,
         }
     }
 }
