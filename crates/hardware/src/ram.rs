@@ -16,6 +16,17 @@ pub struct Ram {
     pub available: ByteCount,
 }
 
+/// Of the RAM there is, models may use this share unless told otherwise: the rest is the system's and everybody else's.
+const MODELS_SHARE_PERCENT: u64 = 90;
+
+impl Ram {
+    /// What models may use of it, where those that run hold `held` already: what nobody else uses, and never all.
+    pub fn for_models(&self, held: ByteCount) -> ByteCount {
+        let share = ByteCount::bytes(self.total.as_u64() / 100 * MODELS_SHARE_PERCENT);
+        share.min(self.available + held)
+    }
+}
+
 /// Reads it now. `None` where the system does not tell.
 pub fn ram() -> Option<Ram> {
     if cfg!(target_os = "linux") { linux(Path::new("/")) } else { sysctl() }
