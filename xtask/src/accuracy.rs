@@ -23,6 +23,9 @@ pub(crate) struct Arguments {
     /// Measurements, with the columns that `docs/speed.md` lists.
     #[arg(long)]
     csv: PathBuf,
+    /// Also print the rows whose estimates are farthest off.
+    #[arg(long, default_value_t = 0)]
+    worst: usize,
 }
 
 /// A measurement with the setup that its row describes.
@@ -60,6 +63,7 @@ struct Expected {
 pub(crate) fn accuracy(arguments: &Arguments) -> anyhow::Result<()> {
     let read = read(&arguments.csv)?;
     report::print(&read.cases, &read.left_out, &fit::speed::CONSTANTS);
+    report::print_worst(&read.cases, arguments.worst, &fit::speed::CONSTANTS);
     Ok(())
 }
 

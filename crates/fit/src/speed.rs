@@ -396,7 +396,10 @@ impl<'a> Memory<'a> {
 
     /// Seconds for this place's share of one token of a prompt.
     fn prefill(&self, constants: &Constants, machine: &Machine, work: &Work<'_>, place: &Place, share: f64) -> f64 {
-        let operations = 2.0 * work.active_parameters * share;
+        // Attention: with grouped queries each cached element meets about eight queries, two operations each, and a
+        // prompt's tokens see half of it on average.
+        let attention = 4.0 * place.kv_read;
+        let operations = 2.0 * work.active_parameters * share + attention;
         let experts = if work.experts { constants.prefill_experts } else { 1.0 };
         let computing = operations / (self.flops * self.rates.prefill * experts);
         let reading = place.weights_held / (self.bandwidth * self.rates.efficiency) / BATCH;

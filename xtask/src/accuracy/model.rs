@@ -34,8 +34,10 @@ pub(super) fn facts(row: &Measurement) -> Option<Facts> {
     let is_other_model = scale < 0.6;
     let stated_active = row.active_params_b.filter(|active| *active > 0.0 && !is_other_model).map(|a| a * scale);
     let experts = !is_other_model
-        && (row.moe == "1" || row.arch.contains("moe") || name.active.is_some())
-        && stated_active.is_none_or(|active| active < 0.7 * total);
+        && match stated_active {
+            Some(active) => row.moe == "1" && active < 0.7 * total,
+            None => name.active.is_some() || (total > 5.0 && (row.moe == "1" || row.arch.contains("moe"))),
+        };
     let arch = if is_other_model { "" } else { row.arch.as_str() };
     let active = if experts {
         // Named counts are rounded; a stated one is better unless they differ much.
@@ -51,8 +53,8 @@ pub(super) fn facts(row: &Measurement) -> Option<Facts> {
     } else {
         total - untied_embedding(total, arch)
     };
-    let size = total.max(0.05);
-    let layers = if experts { 16.0 * size.powf(0.22) } else { 18.0 * size.powf(0.36) };
+    // Small models are deep for their size.
+    let layers = if experts { 16.0 * total.powf(0.22) } else { (18.0 * total.powf(0.36)).max(20.0) };
     let attention = Attention::of(arch);
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small positive number")]
     let layer_count = layers.round() as u32;
@@ -63,7 +65,8 @@ pub(super) fn facts(row: &Measurement) -> Option<Facts> {
         layers: layer_count,
         kv_full: layers * attention.full * attention.width * 2.0,
         kv_window: (layers * attention.sliding * attention.width * 2.0, attention.window),
-        drafts: name.drafts || row.arch.ends_with("_mtp"),
+        // llama.cpp uses them when told to only, which the rows say; the others do when the weights carry them.
+        drafts: matches!(row.runtime.as_str(), "vllm" | "ollama") && (name.drafts || row.arch.ends_with("_mtp")),
     })
 }
 
@@ -92,7 +95,7 @@ impl Attention {
                 (0.25, 0.0, 0.0, 1024.0)
             }
             _ if arch.starts_with("lfm2") => (0.35, 0.0, 0.0, 1024.0),
-            "nemotron_h" | "jamba" | "granitemoehybrid" | "falcon_h1" | "bailing_hybrid" => (0.12, 0.0, 0.0, 1024.0),
+            "nemotron_h" | "jamba" | "granitemoehybrid" | "falcon_h1" | "bailing_hybrid" => (0.12, 0.0, 0.0, 2048.0),
             "gemma2" => (0.5, 0.5, 4096.0, 4096.0),
             _ if arch.starts_with("gemma") => (0.17, 0.83, 1024.0, 3072.0),
             "gpt_oss" => (0.5, 0.5, 128.0, 1024.0),

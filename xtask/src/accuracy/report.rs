@@ -53,6 +53,35 @@ pub(super) fn print(cases: &[Case], left_out: &[(&'static str, bool)], constants
     }
 }
 
+/// Prints the rows that are farthest off, for those who look for the reason.
+#[expect(clippy::print_stdout, reason = "the report is what this command is for")]
+pub(super) fn print_worst(cases: &[Case], count: usize, constants: &Constants) {
+    let mut rows: Vec<(f64, &Case)> = cases
+        .iter()
+        .filter_map(|case| {
+            let measured = case.row.measured_decode_tps?;
+            Some(((case.expected(constants).decode / measured).ln(), case))
+        })
+        .collect();
+    rows.sort_by(|(a, _), (b, _)| b.abs().total_cmp(&a.abs()));
+    for (error, case) in rows.into_iter().take(count) {
+        let row = &case.row;
+        println!(
+            "{:>6.2} {:>8.2} {} {:<28.28} x{} {:<10} {:<44.44} {:<10} {:?} depth {:.0}",
+            error.exp(),
+            row.measured_decode_tps.unwrap_or_default(),
+            row.in_anchor_set,
+            row.hardware,
+            row.gpu_count,
+            row.runtime,
+            row.model_tag,
+            row.quant,
+            case.setup.kind,
+            row.prompt_tokens.unwrap_or(0.0),
+        );
+    }
+}
+
 /// Who made the hardware of a row.
 pub(super) fn vendor(hardware: &str) -> &'static str {
     let name = hardware.to_lowercase();

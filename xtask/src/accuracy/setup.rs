@@ -107,6 +107,9 @@ const CORES_DEFAULT: u32 = 8;
 /// What such machines have of the fastest memory their maker specifies: slower modules, or one in place of two.
 const USUAL_SHARE: f64 = 0.7;
 
+/// What the cores of a chip draw of a bandwidth that is there for its graphics.
+const CORES_SHARE: f64 = 0.5;
+
 /// The machine, and whether its processor does the work.
 fn machine(row: &Measurement, engine: Engine) -> (Machine, bool) {
     let gpus = row.gpu_count.max(1);
@@ -121,7 +124,7 @@ fn machine(row: &Measurement, engine: Engine) -> (Machine, bool) {
     let cpu_bandwidth = match (cpu_name, part) {
         (Some(name), _) => parts::cpu_bandwidth_by_name(name).map_or(CPU_BANDWIDTH_DEFAULT, |memory| memory.bandwidth),
         (None, Some(part)) if unified && part.source == "assumed-memory" => part.bandwidth * USUAL_SHARE,
-        (None, Some(part)) if unified => part.bandwidth,
+        (None, Some(part)) if unified => part.bandwidth * CORES_SHARE,
         _ => CPU_BANDWIDTH_DEFAULT,
     };
     let cpu = Cpu { backend: Backend::CpuX86, cores: CORES_DEFAULT, bandwidth: cpu_bandwidth };
