@@ -19,8 +19,10 @@ pub(crate) fn read(probe: &mut Probe, os: Os, root: &Path) -> Cpu {
 
 fn linux(probe: &mut Probe, root: &Path) -> Cpu {
     let info = Info::parse(&probe.text("proc/cpuinfo").unwrap_or_default());
-    let status = probe.text("proc/self/status").unwrap_or_default();
-    let allowed = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).and_then(parse_list);
+    let status = probe.peek("proc/self/status").unwrap_or_default();
+    let allowed = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+    probe.record("/proc/self/status: Cpus_allowed_list", allowed.unwrap_or("is not there"));
+    let allowed = allowed.and_then(parse_list);
     let allowed: BTreeSet<u32> = match allowed {
         // The mask also names cores that are not there; cpuinfo lists those that are.
         Some(allowed) if !info.processors.is_empty() => {

@@ -31,6 +31,8 @@ pub fn detect(doors: &Doors) -> System {
     let mut accelerators = without_lesser(without_twins(found.accelerators), &mut notes);
     for one in &mut accelerators {
         one.part = one.part.or_else(|| known::part(one, ram));
+        let target = one.part.map(|part| part.target).filter(|target| !target.is_empty());
+        one.compute_capability = one.compute_capability.take().or_else(|| target.map(str::to_owned));
     }
     for note in &notes {
         tracing::debug!(about = note.about, "{note}");

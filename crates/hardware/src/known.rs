@@ -5,13 +5,10 @@ use types::ByteCount;
 use crate::parts::{self, Part};
 use crate::{Accelerator, PciId, Ram, Vendor};
 
-/// How much memory a card has by its name or number, where it is sold with one size only.
+/// How much memory a card has by its name or number: the least that it is sold with.
 pub(crate) fn memory(id: PciId, name: &str) -> Option<ByteCount> {
     let part = parts::by_name(name).or_else(|| parts::by_pci(id.vendor, id.device, None))?;
-    match part.memory[..] {
-        [memory] if !part.unified => Some(memory),
-        _ => None,
-    }
+    part.memory.iter().min().copied().filter(|_| !part.unified)
 }
 
 /// A card's name by its number and memory.

@@ -17,17 +17,21 @@
 mod amd;
 mod apple;
 mod ascend;
+pub mod bandwidth;
 mod cgroup;
 mod cpu;
 mod detect;
 mod intel;
 mod known;
+mod live;
 mod nvidia;
+mod overrides;
 pub mod parts;
 mod pci;
 mod probe;
 mod ram;
 mod report;
+mod simulated;
 mod system;
 mod vulkan;
 
@@ -35,9 +39,12 @@ mod vulkan;
 mod machines;
 
 pub use detect::detect;
+pub use live::{Settings, Watch};
+pub use overrides::{CardMemory, OverrideError, Overrides};
 pub use probe::{Doors, Os, Record};
 pub use ram::{Ram, ram};
 pub use report::{Report, report};
+pub use simulated::{DescribedAccelerator, DescribedCpu, Description, SimulatedError};
 pub use system::{Accelerator, Cpu, Link, Note, PciId, Source, System, Vendor};
 
 /// This machine's name, for people: its host name, or `localhost` if it has none.

@@ -27,7 +27,7 @@ use crate::{Doors, Os, Source, detect};
 /// A recorded machine, unpacked.
 pub(crate) struct Machine {
     pub(crate) doors: Doors,
-    pub(crate) root: tempfile::TempDir,
+    root: tempfile::TempDir,
     expected: String,
 }
 
@@ -48,15 +48,16 @@ impl Machine {
         Self::unpack(&std::fs::read_to_string(fixtures().join(format!("{name}.txt"))).unwrap())
     }
 
+    /// Something happens to it.
+    pub(crate) fn write(&self, path: &str, text: &str) {
+        write(&self.root.path().join(path), text);
+    }
+
     fn unpack(text: &str) -> Self {
         let root = tempfile::tempdir().unwrap();
         let bin = root.path().join("recorded-programs");
         std::fs::create_dir(&bin).unwrap();
         let (mut os, mut nvml, mut expected) = (Os::Linux, Recorded(Err(Absent::Library)), String::new());
-        let write = |path: &Path, text: &str| {
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, text).unwrap();
-        };
         // Device trees hold zero bytes, which would make a file of text one of bytes.
         let text = format!("\n{text}").replace("\\0", "\0");
         for part in text.split("\n== ").skip(1) {
@@ -112,6 +113,11 @@ impl Machine {
     }
 }
 
+fn write(path: &Path, text: &str) {
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, text).unwrap();
+}
+
 /// What is made of a recorded machine is what its file expects.
 fn check(name: &str) {
     let machine = Machine::named(name);
@@ -157,7 +163,7 @@ machines! {
     nvidia_in_a_container_without_utilities = "rtx-4090-no-nvml",
     nvidia_without_a_driver = "rtx-4090-nouveau",
     rx_7900_xtx = "rx-7900-xtx",
-    rx_7900_xtx_named_by_rocm_smi = "rx-7900-xtx-rocm-smi",
+    a_card_newer_than_our_table_named_by_rocm_smi = "new-radeon-rocm-smi",
     two_mi300x = "2x-mi300x",
     strix_halo = "strix-halo",
     strix_halo_carved = "strix-halo-carve-out",

@@ -191,7 +191,7 @@ fn without_driver(probe: &mut Probe, cards: &[pci::Card]) -> Vec<Accelerator> {
             continue;
         };
         let hint = "install libnvidia-ml, or give the container the driver capability `utility`";
-        probe.note(name.clone(), format!("{memory} by its name: NVIDIA's library is absent"), hint);
+        probe.note(name.clone(), format!("has {memory} by its name: NVIDIA's library is absent"), hint);
         let mut one = Accelerator::new(name, Vendor::Nvidia, memory, Source::Sysfs);
         one.pci_id = Some(card.id);
         one.address = Some(card.address.clone());
