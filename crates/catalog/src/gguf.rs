@@ -9,6 +9,7 @@ mod error;
 mod facts;
 mod file_type;
 mod metadata;
+mod sliding;
 mod source;
 mod tensor;
 
@@ -18,6 +19,7 @@ use types::{ByteCount, Mode, Pooling};
 
 pub use error::Error;
 pub use facts::{Attention, ChatTemplate, Experts, Kind, PerLayer, Recurrent, SlidingPattern, Split};
+pub use sliding::slides;
 pub use tensor::{LayerWeights, Tensor, TensorType, Weights};
 
 use metadata::Metadata;
@@ -53,6 +55,10 @@ pub struct Header {
     pub embedding_length_out: u64,
     /// Width of the feed-forward layers.
     pub feed_forward_length: PerLayer,
+    /// Width of a second embedding that each layer has for itself (Gemma 3n); zero for none.
+    pub per_layer_embedding: u64,
+    /// Residual streams that run side by side (hyper-connections); zero where there is one.
+    pub streams: u64,
     /// Tokens in the vocabulary.
     pub vocabulary: u64,
     /// Heads, their sizes, windows.

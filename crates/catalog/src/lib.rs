@@ -8,6 +8,7 @@
 //! - [`name`] takes a file's stem apart into id, variant and place in a split set.
 //! - [`discover`] groups the files of a folder or of the Hugging Face cache into models.
 //! - [`names`] says which names address which model.
+//! - [`quantization`] says how many bytes a tensor takes.
 //! - [`shape`] describes an architecture, and computes its tensors and parameters.
 
 pub mod catalogue;
@@ -15,4 +16,5 @@ pub mod discover;
 pub mod gguf;
 pub mod name;
 pub mod names;
+pub mod quantization;
 pub mod shape;

@@ -4,7 +4,7 @@ use types::{ByteCount, Pooling};
 
 use super::metadata::Metadata;
 use super::tensor::{Tensor, Weights};
-use super::{Error, Header, file_type};
+use super::{Error, Header, file_type, sliding};
 
 /// What a GGUF file is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,11 +77,19 @@ pub struct Attention {
     pub kv_lora_rank: Option<u64>,
     /// Elements of a key in the cache of a sparse-attention indexer.
     pub indexer_key_length: Option<u64>,
+    /// Heads of that indexer.
+    pub indexer_heads: u64,
+    /// For each layer, whether it has an indexer of its own, where the file says; else all that attend to everything.
+    pub indexer_layers: Option<Vec<bool>>,
+    /// Tokens whose indexer keys are pooled; zero where they are not.
+    pub indexer_pool: u64,
+    /// For each layer, how many tokens its compressed cache makes one of (DeepSeek-V4); zero where it has none.
+    pub compress_ratios: PerLayer,
     /// Elements of a head that are rotated by position.
     pub rope_dimensions: u64,
-    /// Tokens that layers with a sliding window look back.
+    /// Tokens that layers with a sliding window look back, as llama.cpp has it; `None` where it attends to everything.
     pub sliding_window: Option<u64>,
-    /// Which layers have the window, where the file says. Several architectures have a fixed pattern and do not say.
+    /// Which layers have the window: as the file says, else as the architecture has it ([`slides`](super::slides)).
     pub sliding_pattern: Option<SlidingPattern>,
     /// Layers, counted from the end, that reuse the KV cache of an earlier one.
     pub shared_kv_layers: u64,
@@ -92,10 +100,23 @@ pub struct Attention {
 /// Which layers have a sliding window.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SlidingPattern {
-    /// All but every n-th.
+    /// All but every n-th, counted from 1; all for 0, none for 1.
     AllButEvery(u64),
+    /// All but the first of every n; all for 0, none for 1.
+    AllButFirstOf(u64),
     /// For each layer, whether it has the window.
     Layers(Vec<bool>),
+}
+
+impl SlidingPattern {
+    /// Whether `layer`, counted from 0, has the window.
+    pub fn slides(&self, layer: u32) -> bool {
+        match self {
+            Self::AllButEvery(period) => *period == 0 || u64::from(layer) % period < period - 1,
+            Self::AllButFirstOf(period) => *period == 0 || !u64::from(layer).is_multiple_of(*period),
+            Self::Layers(slides) => slides.get(layer as usize).copied().unwrap_or(false),
+        }
+    }
 }
 
 /// A mixture of experts.
@@ -194,8 +215,10 @@ pub(super) fn gather(
         embedding_length,
         embedding_length_out: keys.optional("embedding_length_out")?.unwrap_or(embedding_length),
         feed_forward_length: keys.per_layer("feed_forward_length")?.unwrap_or_default(),
+        per_layer_embedding: keys.number("embedding_length_per_layer_input")?,
+        streams: keys.number("hyper_connection.count")?,
         vocabulary: listed.or(stated).unwrap_or_else(|| vocabulary_of(&tensors)),
-        attention: attention(&keys, embedding_length)?,
+        attention: attention(&keys, embedding_length, layers)?,
         experts: experts(&keys)?,
         recurrent: recurrent(&keys)?,
         pooling: pooling(&keys)?,
@@ -247,11 +270,18 @@ fn split(metadata: &Metadata) -> Result<Option<Split>, Error> {
     Ok(Some(Split { number, count, tensors: metadata.integer("split.tensors.count")?.unwrap_or(0) }))
 }
 
-fn attention(keys: &Keys<'_>, embedding_length: u64) -> Result<Attention, Error> {
+fn attention(keys: &Keys<'_>, embedding_length: u64, layers: u32) -> Result<Attention, Error> {
     let heads = keys.per_layer("attention.head_count")?.unwrap_or_default();
     // Layers without attention have zero heads; the size of a head is that of the layers with.
     let head_length = embedding_length.checked_div(heads.max()).unwrap_or(0);
     let key_length = keys.optional("attention.key_length")?.unwrap_or(head_length);
+    let stated_pattern = match keys.per_layer("attention.sliding_window_pattern")? {
+        None => None,
+        Some(PerLayer::Same(period)) => Some(SlidingPattern::AllButEvery(period)),
+        Some(PerLayer::Each(layers)) => Some(SlidingPattern::Layers(to_flags(&layers))),
+    };
+    let stated_window = keys.optional("attention.sliding_window")?;
+    let (sliding_window, sliding_pattern) = sliding::resolve(keys.architecture, layers, stated_window, stated_pattern);
     Ok(Attention {
         kv_heads: keys.per_layer("attention.head_count_kv")?.unwrap_or_else(|| heads.clone()),
         heads,
@@ -264,12 +294,15 @@ fn attention(keys: &Keys<'_>, embedding_length: u64) -> Result<Attention, Error>
         kv_lora_rank: keys.optional("attention.kv_lora_rank")?,
         indexer_key_length: keys.optional("attention.indexer.key_length")?,
         rope_dimensions: keys.optional("rope.dimension_count")?.unwrap_or(key_length),
-        sliding_window: keys.optional("attention.sliding_window")?.filter(|tokens| *tokens > 0),
-        sliding_pattern: match keys.per_layer("attention.sliding_window_pattern")? {
-            None => None,
-            Some(PerLayer::Same(period)) => Some(SlidingPattern::AllButEvery(period)),
-            Some(PerLayer::Each(layers)) => Some(SlidingPattern::Layers(to_flags(&layers))),
+        indexer_heads: keys.number("attention.indexer.head_count")?,
+        indexer_layers: match keys.per_layer("attention.indexer.types")? {
+            Some(PerLayer::Each(layers)) => Some(to_flags(&layers)),
+            _ => None,
         },
+        indexer_pool: keys.number("attention.indexer.kpool")?,
+        compress_ratios: keys.per_layer("attention.compress_ratios")?.unwrap_or_default(),
+        sliding_window,
+        sliding_pattern,
         shared_kv_layers: keys.number("attention.shared_kv_layers")?,
         causal: keys.metadata.flag(&keys.key("attention.causal"))?.unwrap_or(true),
     })

@@ -45,8 +45,9 @@ const GENERAL: [&str; 11] = [
 const TOKENS: &str = "tokenizer.ggml.tokens";
 
 /// Keys that follow the architecture's name and a full stop.
-const OF_ARCHITECTURE: [&str; 40] = [
+const OF_ARCHITECTURE: [&str; 46] = [
     "attention.causal",
+    "attention.compress_ratios",
     "attention.head_count",
     "attention.head_count_kv",
     "attention.key_length",
@@ -85,7 +86,12 @@ const OF_ARCHITECTURE: [&str; 40] = [
     "token_shift_count",
     "vocab_size",
     "wkv.head_size",
+    "attention.indexer.head_count",
     "attention.indexer.key_length",
+    "attention.indexer.kpool",
+    "attention.indexer.types",
+    "embedding_length_per_layer_input",
+    "hyper_connection.count",
 ];
 
 fn is_wanted(key: &str) -> bool {

@@ -144,10 +144,12 @@ fn numbers_may_differ_by_layer() {
     assert_eq!((header.attention.kv_heads.at(2), header.attention.kv_heads.max()), (0, 2));
     let header = with("llama.attention.key_length", Value::U64(96));
     assert_eq!((header.attention.key_length, header.attention.value_length), (96, 16));
-    let header = with("llama.attention.sliding_window_pattern", Value::Bools(vec![true, false]));
-    assert_eq!(header.attention.sliding_pattern, Some(SlidingPattern::Layers(vec![true, false])));
-    let header = with("llama.attention.sliding_window_pattern", Value::U32(6));
-    assert_eq!(header.attention.sliding_pattern, Some(SlidingPattern::AllButEvery(6)));
+    let sliding = |pattern| {
+        let file = File::new("gemma3").set("gemma3.attention.sliding_window", Value::U32(512));
+        read_file(&file.set("gemma3.attention.sliding_window_pattern", pattern)).attention.sliding_pattern
+    };
+    assert_eq!(sliding(Value::Bools(vec![true, false])), Some(SlidingPattern::Layers(vec![true, false])));
+    assert_eq!(sliding(Value::U32(6)), Some(SlidingPattern::AllButEvery(6)));
     let header = with("llama.attention.recurrent_layers", Value::Bools(vec![true, false]));
     assert_eq!(header.recurrent.unwrap().layers, Some(vec![true, false]));
     let header = with("llama.expert_count", Value::U16(8));
