@@ -39,7 +39,10 @@ pub(crate) fn look(probe: &mut Probe) -> Vec<Accelerator> {
 pub(crate) fn refresh(probe: &mut Probe, accelerators: &mut [Accelerator]) {
     let answer = match accelerators.iter().find(|one| one.vendor == Vendor::Nvidia).map(|one| one.source) {
         Some(Source::Nvml) => probe.nvml().ok(),
-        Some(Source::NvidiaSmi) => probe.run("nvidia-smi", &smi::QUERY).ok().map(|csv| smi::cards(&csv)),
+        Some(Source::NvidiaSmi) => {
+            let csv = probe.run("nvidia-smi", &smi::QUERY).or_else(|_| probe.run("nvidia-smi", &smi::QUERY_OLD));
+            csv.ok().map(|csv| smi::cards(&csv))
+        }
         _ => None,
     };
     let devices = answer.into_iter().flat_map(|answer| answer.devices);
