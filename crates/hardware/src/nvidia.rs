@@ -57,7 +57,7 @@ pub(crate) fn refresh(probe: &mut Probe, accelerators: &mut [Accelerator]) {
 
 fn ask(probe: &mut Probe, cards: &[pci::Card]) -> Option<(Answer, Source)> {
     let silent = match probe.nvml() {
-        Ok(answer) if answer.devices.iter().all(|device| device.memory != Memory::Unknown) => {
+        Ok(answer) if answer.devices.iter().all(|card| card.error.is_some() || card.memory != Memory::Unknown) => {
             return Some((answer, Source::Nvml));
         }
         // Drivers before 510 do not tell the memory as it is asked for today; their program does.
