@@ -16,7 +16,7 @@ use types::{Backend, ByteCount};
 use crate::known;
 use crate::pci::{self, Card};
 use crate::probe::Probe;
-use crate::{Accelerator, Source, Vendor};
+use crate::{Accelerator, PciId, Source, Vendor};
 
 const NAMES_HINT: &str = "its cards are listed under the names that the kernel knows";
 
@@ -172,6 +172,11 @@ fn graphics(device: u16) -> Graphics {
         0x1304..=0x131d | 0x9830..=0x98ff | 0x15d8 | 0x15dd | 0x1636 | 0x1638 | 0x164c | 0x15e7 => Graphics::Old,
         _ => Graphics::Modern,
     }
+}
+
+/// Whether it is a processor's graphics that only draw a desktop.
+pub(crate) fn is_too_small(id: PciId) -> bool {
+    id.vendor == 0x1002 && graphics(id.device) == Graphics::TooSmall
 }
 
 fn fallback_name(card: &Card) -> String {
