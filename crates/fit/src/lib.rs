@@ -7,6 +7,7 @@ mod facts;
 mod machine;
 mod memory;
 mod plan;
+pub mod speed;
 
 pub use machine::{Accelerator, Cpu, Machine};
 pub use memory::{Facts, LayerKv, Setting, memory, with_overhead};
