@@ -9,7 +9,7 @@ mod repository;
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 pub use evaluation::{Benchmark, Evaluation};
 pub use repository::{Format, Repository};
@@ -59,7 +59,7 @@ pub struct Model {
 }
 
 /// What a model is made for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum UseCase {
     /// Text of any kind.
@@ -81,7 +81,7 @@ pub enum UseCase {
 }
 
 /// What a model can do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Capability {
     /// Follows a conversation.
@@ -141,7 +141,7 @@ pub enum Error {
 }
 
 /// A file of the catalogue.
-#[derive(Deserialize)]
+#[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct File {
     #[serde(default)]
@@ -151,7 +151,7 @@ struct File {
 }
 
 /// A model as it is written down.
-#[derive(Deserialize)]
+#[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct Row {
     id: String,

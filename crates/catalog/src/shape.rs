@@ -4,16 +4,17 @@
 //! recurrent state, nothing) and a feed-forward part (dense, experts, nothing). What an engine keeps in memory for a
 //! layer follows from the mixer; what it reads for a token follows from the tensors.
 
+mod bounds;
 mod mixer;
 mod tensor;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 pub use mixer::{Attention, Indexer, Latent, Mixer, Recurrent, Sliding};
 pub use tensor::{Role, Tensor};
 
 /// The architecture of a model, shared by all models of the same make: base, instruct, distilled into.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Shape {
     /// Its name in the catalogue, such as `qwen3-8b`.
@@ -55,7 +56,7 @@ pub struct Shape {
 }
 
 /// Consecutive layers of one make, or of a repeating pattern of makes.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Block {
     /// How many.
@@ -92,7 +93,7 @@ pub struct Block {
 }
 
 /// A mixture of experts.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Experts {
     /// Routed experts of a layer.
@@ -116,7 +117,7 @@ pub struct Experts {
 }
 
 /// A part beside the layers: a vision tower, an audio encoder, a head for several tokens at once.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Part {
     /// What it is for.
@@ -142,7 +143,7 @@ pub struct Part {
 }
 
 /// What a part is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PartKind {
     /// Images into tokens; in GGUF a file of its own (`mmproj`).
@@ -215,6 +216,18 @@ pub enum ShapeError {
         /// What is zero.
         what: &'static str,
     },
+    /// A number so large that sums over it would mean nothing.
+    #[error("shape {shape}: {what} is {found}; at most {limit} is believed")]
+    TooLarge {
+        /// The shape's name.
+        shape: String,
+        /// What is too large.
+        what: &'static str,
+        /// What it says.
+        found: u64,
+        /// What is believed.
+        limit: u64,
+    },
     /// More layers than any model has.
     #[error("shape {shape}: {layers} layers; at most 4096 are believed")]
     TooManyLayers {
@@ -233,7 +246,7 @@ impl Shape {
     /// Its layers, from the first to the last.
     ///
     /// # Errors
-    /// If a block's letters name what it does not describe.
+    /// If a block's letters name what it does not describe, or a number cannot be meant.
     pub fn layers(&self) -> Result<Vec<Layer<'_>>, ShapeError> {
         let count: u64 = self.blocks.iter().map(|block| u64::from(block.layers)).sum();
         if count > 4096 {
@@ -244,6 +257,7 @@ impl Shape {
                 return Err(ShapeError::Zero { shape: self.name.clone(), what });
             }
         }
+        bounds::check(self)?;
         let mut layers = Vec::new();
         for block in &self.blocks {
             let mixers = block.mixers.as_deref().unwrap_or(match &block.recurrent {
@@ -252,6 +266,9 @@ impl Shape {
             });
             let feed_forwards =
                 block.feed_forwards.as_deref().unwrap_or(if block.experts.is_some() { "e" } else { "d" });
+            if mixers.is_empty() || feed_forwards.is_empty() {
+                return Err(ShapeError::Missing { shape: self.name.clone(), what: "no letter at all" });
+            }
             let letters = mixers.chars().cycle().zip(feed_forwards.chars().cycle());
             for (mixer, feed_forward) in letters.take(block.layers as usize) {
                 layers.push(Layer {

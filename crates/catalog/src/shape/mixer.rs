@@ -1,6 +1,6 @@
 //! What lets a token see others: the kinds, their tensors, and what each keeps.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::tensor::{Role, Tensor};
 
@@ -30,7 +30,7 @@ pub enum Mixer<'a> {
 }
 
 /// Heads of attention.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Attention {
     /// Heads of queries.
@@ -52,7 +52,7 @@ pub struct Attention {
 }
 
 /// What layers with a sliding window have otherwise.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Sliding {
     /// How far they look back, tokens.
@@ -72,7 +72,7 @@ pub struct Sliding {
 }
 
 /// Multi-head latent attention (DeepSeek-V2, arXiv 2405.04434).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Latent {
     /// Rank of the query's projection; 0 where it is one matrix.
@@ -92,7 +92,7 @@ pub struct Latent {
 }
 
 /// The indexer of sparse attention: one more small key for each token.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Indexer {
     /// Its heads.
@@ -102,7 +102,7 @@ pub struct Indexer {
 }
 
 /// A state of fixed size in place of attention.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Recurrent {
     /// Mamba (arXiv 2312.00752).
