@@ -2,7 +2,7 @@
 
 use super::family::Family;
 use super::keys::Keys;
-use crate::shape::{Attention, Block, Experts, Indexer, Latent, Part, PartKind, Recurrent, Shape, Sliding};
+use crate::shape::{Attention, Block, Compressed, Experts, Indexer, Latent, Part, PartKind, Recurrent, Shape, Sliding};
 
 /// More layers than any model has.
 const LAYERS: u64 = 4096;
@@ -20,6 +20,7 @@ pub(super) struct Draft {
     pub(super) attention: Attention,
     pub(super) sliding: Option<Sliding>,
     pub(super) latent: Option<Latent>,
+    pub(super) compressed: Option<Compressed>,
     pub(super) recurrent: Option<Recurrent>,
     pub(super) feed_forward: u64,
     pub(super) gated: bool,
@@ -97,6 +98,7 @@ impl Draft {
             mixers,
             attention,
             latent,
+            compressed: None,
             recurrent: None,
             feed_forward,
             gated: family.gated,
@@ -130,7 +132,7 @@ impl Draft {
     /// Notes what is missing for the layers that there are.
     pub(super) fn ask_for_what_is_needed(&self, keys: &Keys<'_>) {
         // Nothing is known of the layers of a model that does not say how many it has: it says nothing else then.
-        let attends = self.mixers.is_empty() || self.mixers.iter().any(|letter| matches!(letter, 'f' | 's'));
+        let attends = self.mixers.is_empty() || self.mixers.iter().copied().any(attends);
         if attends && self.attention.heads == 0 {
             keys.missing(HEADS[0]);
         }
@@ -159,6 +161,7 @@ impl Draft {
             blocks: self.blocks(),
             per_layer_embedding: self.per_layer_embedding,
             per_layer_vocabulary: self.per_layer_vocabulary,
+            ngrams: None,
             shared_kv_layers: self.shared_kv_layers,
             positions: self.positions,
             bidirectional: self.bidirectional,
@@ -187,7 +190,7 @@ impl Draft {
         let block = |from: usize, to: usize, feed_forward: u64| {
             let (mixers, feed_forwards) = (&self.mixers[from..to], &self.feed_forwards[from..to]);
             let has = |letters: &[char], letter| letters.contains(&letter);
-            let has_attention = has(mixers, 'f') || has(mixers, 's');
+            let has_attention = mixers.iter().copied().any(attends);
             let has_experts = has(feed_forwards, 'e');
             let has_state = has(mixers, 'r');
             Block {
@@ -199,6 +202,7 @@ impl Draft {
                 attention: Some(self.attention).filter(|_| has_attention),
                 sliding: self.sliding.filter(|_| has(mixers, 's')),
                 latent: self.latent.filter(|_| has_attention),
+                compressed: self.compressed.filter(|_| has_attention),
                 recurrent: self.recurrent.filter(|_| has_state),
                 feed_forward: if has(feed_forwards, 'd') { feed_forward } else { 0 },
                 gated: self.gated || !has(feed_forwards, 'd'),
@@ -219,6 +223,11 @@ impl Part {
         let (layers, hidden, feed_forward, parameters) = (0, 0, 0, 0);
         Self { kind, layers, hidden, feed_forward, gated: false, cross_attention: false, parameters }
     }
+}
+
+/// Whether a mixer of this letter is attention of any kind.
+fn attends(letter: char) -> bool {
+    !matches!(letter, 'r' | 'n')
 }
 
 /// The shortest pattern that, repeated, gives these letters.
@@ -248,6 +257,7 @@ fn attention(keys: &Keys<'_>, hidden: u64) -> (Option<Latent>, Attention) {
             key,
             value: keys.need(&["v_head_dim"]),
             indexer: Some(indexer).filter(|indexer| indexer.heads > 0),
+            ..Latent::default()
         };
         return (Some(latent), Attention { heads, kv_heads: heads, head: key + rope, ..Attention::default() });
     }

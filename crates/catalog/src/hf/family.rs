@@ -4,7 +4,7 @@
 
 use super::draft::{Draft, HIDDEN};
 use super::keys::Keys;
-use crate::shape::{Experts, Part, PartKind, Recurrent, Sliding};
+use crate::shape::{Compressed, Experts, Indexer, Part, PartKind, Recurrent, Sliding};
 
 /// What the models of a `model_type` have in common.
 pub(super) struct Family {
@@ -151,11 +151,13 @@ const FAMILIES: &[Family] = &[
     llama(&["deepseek_v2", "glm4_moe_lite"], "deepseek2"),
     Family { adjust: own_prediction, ..llama(&["deepseek_v3", "kimi_k2"], "deepseek2") },
     Family { adjust: own_prediction, ..llama(&["deepseek_v32"], "deepseek32") },
+    Family { adjust: deepseek4, ..llama(&["deepseek_v4"], "deepseek4") },
     Family { adjust: own_prediction, ..llama(&["glm_moe_dsa"], "glm-dsa") },
     Family { adjust: own_prediction, ..llama(&["glm4_moe", "glm4v_moe_text"], "glm4moe") },
     llama(&["glm", "glm4", "glm4v_text"], "glm4"),
     Family { adjust: four_times, ..llama(&["chatglm"], "chatglm") },
     Family { adjust: kimi_linear, ..llama(&["kimi_linear"], "kimi-linear") },
+    Family { adjust: kimi_k3, ..llama(&["kimi_k3", "kimi_k3_text"], "kimi-k3") },
     llama(&["minimax_m2"], "minimax-m2"),
     Family { adjust: minimax, ..llama(&["minimax_text_01", "minimax", "minimax_m1"], "minimax-01") },
     llama(&["granite"], "granite"),
@@ -327,6 +329,31 @@ fn gemma4(keys: &Keys<'_>, draft: &mut Draft) -> Adjusted {
     Ok(())
 }
 
+/// DeepSeek-V4: a window, and rows that several older tokens share; how many, layer by layer.
+fn deepseek4(keys: &Keys<'_>, draft: &mut Draft) -> Adjusted {
+    let Some(ratios) = keys.numbers("compress_ratios").filter(|ratios| !ratios.is_empty()) else {
+        keys.missing("compress_ratios");
+        return Ok(());
+    };
+    let sparse = ratios.iter().copied().filter(|ratio| *ratio > 0).min().unwrap_or(0);
+    draft.mix(|layer| match ratios.get(layer).copied().unwrap_or(0) {
+        0 => 'w',
+        ratio if ratio == sparse => 'c',
+        _ => 'h',
+    });
+    draft.compressed = Some(Compressed {
+        query_rank: keys.need(&["q_lora_rank"]),
+        head: draft.attention.head,
+        output_groups: keys.need(&["o_groups"]),
+        output_rank: keys.need(&["o_lora_rank"]),
+        window: keys.need(&["sliding_window"]),
+        sparse_ratio: sparse,
+        heavy_ratio: ratios.iter().copied().max().unwrap_or(0),
+        indexer: Indexer { heads: keys.need(&["index_n_heads"]), head: keys.need(&["index_head_dim"]) },
+    });
+    Ok(())
+}
+
 fn kimi_linear(keys: &Keys<'_>, draft: &mut Draft) -> Adjusted {
     let Some(linear) = keys.section("linear_attn_config") else {
         keys.missing("linear_attn_config");
@@ -339,7 +366,23 @@ fn kimi_linear(keys: &Keys<'_>, draft: &mut Draft) -> Adjusted {
         heads: linear.need(&["num_heads"]),
         head: linear.need(&["head_dim"]),
         convolution: linear.number(&["short_conv_kernel_size"]).unwrap_or(4),
+        full_gate: false,
     });
+    Ok(())
+}
+
+/// As Kimi Linear, with gates of full rank, and experts that see a narrower copy of the stream.
+fn kimi_k3(keys: &Keys<'_>, draft: &mut Draft) -> Adjusted {
+    kimi_linear(keys, draft)?;
+    if let Some(Recurrent::Kda { full_gate, .. }) = &mut draft.recurrent {
+        *full_gate = true;
+    }
+    if let Some(latent) = &mut draft.latent {
+        latent.output_gate = true;
+    }
+    if let Some(experts) = &mut draft.experts {
+        experts.latent = number(keys, "routed_expert_hidden_size");
+    }
     Ok(())
 }
 

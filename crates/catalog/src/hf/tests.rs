@@ -183,6 +183,16 @@ fn mixtures_of_experts() {
         "max_position_embeddings": 163_840
     });
     check(&lite, 15_706_484_224, "-", &format!("d{}", "e".repeat(26)));
+    let compressed = json!({
+        "model_type": "deepseek_v4", "hidden_size": 4096, "num_hidden_layers": 43, "num_attention_heads": 64,
+        "num_key_value_heads": 1, "head_dim": 512, "vocab_size": 129_280, "q_lora_rank": 1024, "qk_rope_head_dim": 64,
+        "o_groups": 8, "o_lora_rank": 1024, "sliding_window": 128, "index_n_heads": 64, "index_head_dim": 128,
+        "n_routed_experts": 256, "n_shared_experts": 1, "num_experts_per_tok": 6, "moe_intermediate_size": 2048,
+        "max_position_embeddings": 1_048_576, "tie_word_embeddings": false,
+        "compress_ratios": [0, 0, 4, 128, 4, 128, 4, 128, 4, 128, 4, 128, 4, 128, 4, 128, 4, 128, 4, 128, 4, 128, 4,
+            128, 4, 128, 4, 128, 4, 128, 4, 128, 4, 128, 4, 128, 4, 128, 4, 128, 4, 128, 4, 0]
+    });
+    check(&compressed, 284_000_000_000, &format!("ww{}c", "ch".repeat(20)), "-");
     let glm = json!({
         "model_type": "glm4_moe", "hidden_size": 4096, "intermediate_size": 10944, "num_hidden_layers": 46,
         "num_attention_heads": 96, "num_key_value_heads": 8, "head_dim": 128, "vocab_size": 151_552,

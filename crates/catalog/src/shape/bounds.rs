@@ -3,7 +3,7 @@
 //! A shape may come from a stranger's file. Everything that computes with one goes through `Shape::layers` first, which
 //! asks here.
 
-use super::{Block, Recurrent, Shape, ShapeError};
+use super::{Block, Indexer, Recurrent, Shape, ShapeError};
 
 /// Widths, ranks, rows: what the side of a matrix may be.
 const WIDTH: u64 = 1 << 24;
@@ -22,6 +22,8 @@ pub(super) fn check(shape: &Shape) -> Result<(), ShapeError> {
         ("context", shape.context, CONTEXT),
         ("per_layer_embedding", shape.per_layer_embedding, SMALL),
         ("per_layer_vocabulary", shape.per_layer_vocabulary.unwrap_or(0), WIDTH),
+        ("rows of ngrams", shape.ngrams.map_or(0, |ngrams| ngrams.rows), 1 << 40),
+        ("width of ngrams", shape.ngrams.map_or(0, |ngrams| ngrams.width), WIDTH),
         ("shared_kv_layers", shape.shared_kv_layers, SMALL),
         ("positions", shape.positions, WIDTH),
     ];
@@ -49,6 +51,7 @@ fn of_block(block: &Block, numbers: &mut Vec<(&'static str, u64, u64)>) {
             ("head", attention.head, SMALL),
             ("value", attention.value.unwrap_or(0), SMALL),
         ]);
+        numbers.extend(of_indexer(attention.indexer));
     }
     if let Some(sliding) = block.sliding {
         numbers.extend([
@@ -66,9 +69,19 @@ fn of_block(block: &Block, numbers: &mut Vec<(&'static str, u64, u64)>) {
             ("key", latent.key, SMALL),
             ("value", latent.value, SMALL),
         ]);
-        if let Some(indexer) = latent.indexer {
-            numbers.extend([("indexer.heads", indexer.heads, SMALL), ("indexer.head", indexer.head, SMALL)]);
-        }
+        numbers.extend(of_indexer(latent.indexer));
+    }
+    if let Some(compressed) = &block.compressed {
+        numbers.extend([
+            ("compressed.query_rank", compressed.query_rank, WIDTH),
+            ("compressed.head", compressed.head, SMALL),
+            ("compressed.output_groups", compressed.output_groups, SMALL),
+            ("compressed.output_rank", compressed.output_rank, SMALL),
+            ("compressed.window", compressed.window, CONTEXT),
+            ("compressed.sparse_ratio", compressed.sparse_ratio, SMALL),
+            ("compressed.heavy_ratio", compressed.heavy_ratio, SMALL),
+        ]);
+        numbers.extend(of_indexer(Some(compressed.indexer)));
     }
     if let Some(experts) = &block.experts {
         numbers.extend([
@@ -85,6 +98,12 @@ fn of_block(block: &Block, numbers: &mut Vec<(&'static str, u64, u64)>) {
     }
 }
 
+fn of_indexer(indexer: Option<Indexer>) -> impl Iterator<Item = (&'static str, u64, u64)> {
+    indexer
+        .into_iter()
+        .flat_map(|Indexer { heads, head, .. }| [("indexer.heads", heads, SMALL), ("indexer.head", head, SMALL)])
+}
+
 /// The numbers of a recurrent state, four or fewer of which are multiplied with one another.
 fn of_state(recurrent: Recurrent) -> Vec<(&'static str, u64, u64)> {
     let small = |number| ("a number of a recurrent state", number, SMALL);
@@ -99,7 +118,7 @@ fn of_state(recurrent: Recurrent) -> Vec<(&'static str, u64, u64)> {
         Recurrent::DeltaNet { key_heads, value_heads, key, value, convolution } => {
             [key_heads, value_heads, key, value, convolution].map(small).to_vec()
         }
-        Recurrent::Kda { heads, head, convolution } => [heads, head, convolution].map(small).to_vec(),
+        Recurrent::Kda { heads, head, convolution, .. } => [heads, head, convolution].map(small).to_vec(),
         Recurrent::ShortConvolution { convolution } => vec![small(convolution)],
         Recurrent::Lightning { heads, head } => vec![small(heads), small(head)],
         Recurrent::Rwkv { head, rank } => vec![small(head), width(rank)],

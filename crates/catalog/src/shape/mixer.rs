@@ -110,7 +110,7 @@ pub struct Latent {
 /// Compressed attention (DeepSeek-V4; tensors as in llama.cpp's `deepseek4`). A layer caches one row of `head` for each
 /// token of the window, and, unless it sees the window only, one such row for each `ratio` tokens before; those that
 /// choose among these rows cache an indexer's key with each.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Compressed {
     /// Rank of the query's projection.
