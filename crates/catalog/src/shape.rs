@@ -537,7 +537,7 @@ mod tests {
             };
             assert_eq!(shape.layers().unwrap_err().to_string(), expected);
         };
-        check("q", "shape x: 'q' in \"mixers\" is none of f, s, r, n");
+        check("q", "shape x: 'q' in \"mixers\" is none of f, s, r, n, w, c, h");
         check("s", "shape x: a layer is said to have attention, but the block does not describe it");
         check("r", "shape x: a layer is said to have a recurrent state, but the block does not describe it");
         check("n", "shape x: a layer is said to have a dense feed-forward part, but the block does not describe it");
