@@ -190,9 +190,12 @@ pub enum Recurrent {
         head: u64,
         /// Tokens of the convolution.
         convolution: u64,
-        /// Whether the output's gate is one matrix instead of two of low rank (Kimi-K3). Default false.
+        /// Whether the output's gate is one matrix instead of two of low rank (Kimi-K3, Ling-3). Default false.
         #[serde(default)]
         full_gate: bool,
+        /// Whether the decay is one matrix instead of two of low rank (Ling-3). Default false.
+        #[serde(default)]
+        full_decay: bool,
     },
     /// A gated short convolution (LFM2).
     ShortConvolution {
@@ -381,20 +384,24 @@ impl Recurrent {
                     small(mixed * convolution + 2 * value_heads + value),
                 ]
             }
-            Self::Kda { heads, head, convolution, full_gate } => {
+            Self::Kda { heads, head, convolution, full_gate, full_decay } => {
                 let width = heads * head;
-                // A decay of low rank, a gate of low rank or of full, and one value for each head.
-                let (down, up, gate) = if full_gate { (head, width, width) } else { (2 * head, 2 * width, 0) };
-                vec![
+                let mut tensors = vec![
                     Tensor::matrix(Role::AttentionQuery, hidden, width),
                     Tensor::matrix(Role::AttentionKey, hidden, width),
                     Tensor::matrix(Role::AttentionValue, hidden, width),
                     Tensor::matrix(Role::AttentionOutput, width, hidden),
-                    matrix(hidden, down),
-                    matrix(head, up),
-                    matrix(hidden, gate + heads),
+                    matrix(hidden, heads),
                     small(3 * width * convolution + 2 * width),
-                ]
+                ];
+                for full in [full_gate, full_decay] {
+                    if full {
+                        tensors.push(matrix(hidden, width));
+                    } else {
+                        tensors.extend([matrix(hidden, head), matrix(head, width)]);
+                    }
+                }
+                tensors
             }
             Self::ShortConvolution { convolution } => {
                 vec![matrix(hidden, 3 * hidden), matrix(hidden, hidden), small(hidden * convolution)]
