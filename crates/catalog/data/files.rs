@@ -1,1 +1,5 @@
-[("qwen.toml", include_str!("../data/qwen.toml"))]
+[
+    ("qwen.toml", include_str!("../data/qwen.toml")),
+    ("meta.toml", include_str!("../data/meta.toml")),
+    ("mistral.toml", include_str!("../data/mistral.toml")),
+]
