@@ -5,4 +5,7 @@
     ("zhipu.toml", include_str!("../data/zhipu.toml")),
     ("minimax.toml", include_str!("../data/minimax.toml")),
     ("china.toml", include_str!("../data/china.toml")),
+    ("meta.toml", include_str!("../data/meta.toml")),
+    ("google.toml", include_str!("../data/google.toml")),
+    ("mistral.toml", include_str!("../data/mistral.toml")),
 ]
