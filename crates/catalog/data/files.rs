@@ -9,4 +9,7 @@
     ("early.toml", include_str!("../data/early.toml")),
     ("asia.toml", include_str!("../data/asia.toml")),
     ("europe.toml", include_str!("../data/europe.toml")),
+    ("reasoners.toml", include_str!("../data/reasoners.toml")),
+    ("tunes.toml", include_str!("../data/tunes.toml")),
+    ("roleplay.toml", include_str!("../data/roleplay.toml")),
 ]
