@@ -9,7 +9,7 @@ mod tensor;
 
 use serde::Deserialize;
 
-pub use mixer::{Attention, Indexer, Latent, Mixer, Recurrent, Sliding};
+pub use mixer::{Attention, Compressed, Indexer, Latent, Mixer, Recurrent, Sliding};
 pub use tensor::{Role, Tensor};
 
 /// The architecture of a model, shared by all models of the same make: base, instruct, distilled into.
@@ -40,6 +40,9 @@ pub struct Shape {
     /// Rows of that second embedding; as many as `vocabulary` unless stated.
     #[serde(default)]
     pub per_layer_vocabulary: Option<u64>,
+    /// Rows that runs of tokens are hashed to, looked up like an embedding (Engram, arXiv 2601.07372).
+    #[serde(default)]
+    pub ngrams: Option<Ngrams>,
     /// Layers, counted from the end, that reuse the KV cache of an earlier one.
     #[serde(default)]
     pub shared_kv_layers: u64,
@@ -54,6 +57,16 @@ pub struct Shape {
     pub parts: Vec<Part>,
 }
 
+/// A table of what runs of tokens mean, all heads of all layers that use it together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ngrams {
+    /// Its rows.
+    pub rows: u64,
+    /// Elements of a row.
+    pub width: u64,
+}
+
 /// Consecutive layers of one make, or of a repeating pattern of makes.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -61,7 +74,7 @@ pub struct Block {
     /// How many.
     pub layers: u32,
     /// The mixer of each layer, a letter each, repeated as often as needed: `f` full attention, `s` sliding window,
-    /// `r` recurrent, `n` none. Default: `f`, or `r` where only `recurrent` is given.
+    /// `r` recurrent, `n` none; of compressed attention `w` window only, `c` sparse, `h` heavily compressed. Default: `f`, or `r` where only `recurrent` is given.
     #[serde(default)]
     pub mixers: Option<String>,
     /// The feed-forward part of each layer, a letter each, repeated as often as needed: `d` dense, `e` experts,
@@ -77,6 +90,9 @@ pub struct Block {
     /// Multi-head latent attention: what is cached is one small vector for each token.
     #[serde(default)]
     pub latent: Option<Latent>,
+    /// Compressed attention: what is cached of older tokens is one row for several.
+    #[serde(default)]
+    pub compressed: Option<Compressed>,
     /// A state of fixed size in place of attention.
     #[serde(default)]
     pub recurrent: Option<Recurrent>,
@@ -269,6 +285,9 @@ impl Shape {
         if self.positions > 0 {
             tensors.push(Tensor::matrix(Role::Other, self.hidden, self.positions));
         }
+        if let Some(ngrams) = self.ngrams {
+            tensors.push(Tensor::matrix(Role::PerLayerEmbedding, ngrams.width, ngrams.rows));
+        }
         if self.per_layer_embedding > 0 {
             let width = self.per_layer_embedding.saturating_mul(self.layer_count());
             tensors.push(Tensor::matrix(
@@ -393,11 +412,21 @@ impl Shape {
                 let sliding = block.sliding.as_ref().ok_or_else(|| missing("a sliding window"))?;
                 Mixer::Sliding { attention: sliding.over(attention), window: sliding.window }
             }
+            'w' | 'c' | 'h' => {
+                let attention = block.attention.ok_or_else(|| missing("attention"))?;
+                let compressed = block.compressed.as_ref().ok_or_else(|| missing("compressed attention"))?;
+                let ratio = match letter {
+                    'c' => compressed.sparse_ratio,
+                    'h' => compressed.heavy_ratio,
+                    _ => 0,
+                };
+                Mixer::Compressed { compressed, heads: attention.heads, ratio }
+            }
             'r' => Mixer::Recurrent(block.recurrent.as_ref().ok_or_else(|| missing("a recurrent state"))?),
             'n' => Mixer::None,
             letter => {
                 let (shape, field) = (self.name.clone(), "mixers");
-                return Err(ShapeError::Letter { shape, field, letter, allowed: "f, s, r, n" });
+                return Err(ShapeError::Letter { shape, field, letter, allowed: "f, s, r, n, w, c, h" });
             }
         })
     }
@@ -508,7 +537,7 @@ mod tests {
             };
             assert_eq!(shape.layers().unwrap_err().to_string(), expected);
         };
-        check("q", "shape x: 'q' in \"mixers\" is none of f, s, r, n");
+        check("q", "shape x: 'q' in \"mixers\" is none of f, s, r, n, w, c, h");
         check("s", "shape x: a layer is said to have attention, but the block does not describe it");
         check("r", "shape x: a layer is said to have a recurrent state, but the block does not describe it");
         check("n", "shape x: a layer is said to have a dense feed-forward part, but the block does not describe it");
