@@ -7,6 +7,7 @@
     ("china.toml", include_str!("../data/china.toml")),
     ("meta.toml", include_str!("../data/meta.toml")),
     ("mistral.toml", include_str!("../data/mistral.toml")),
+    ("google.toml", include_str!("../data/google.toml")),
     ("allen.toml", include_str!("../data/allen.toml")),
     ("huggingface.toml", include_str!("../data/huggingface.toml")),
     ("tii.toml", include_str!("../data/tii.toml")),
