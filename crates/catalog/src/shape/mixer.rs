@@ -215,6 +215,10 @@ pub enum Recurrent {
         head: u64,
         /// Rank of its small projections, together.
         rank: u64,
+        /// Whether the gate is one of the small projections and the channel mix has no receptance, as in RWKV 7 (arXiv
+        /// 2503.14456). Default false.
+        #[serde(default)]
+        low_rank_gate: bool,
     },
     /// RG-LRU with a convolution (`RecurrentGemma`, arXiv 2402.19427).
     RgLru {
@@ -414,10 +418,9 @@ impl Recurrent {
                     Tensor::matrix(Role::AttentionOutput, width, hidden),
                 ]
             }
-            Self::Rwkv { rank, .. } => vec![
-                // Receptance, key, value, gate and output, and the small projections of its mixing.
-                matrix(hidden, 4 * hidden),
-                matrix(hidden, hidden),
+            Self::Rwkv { rank, low_rank_gate, .. } => vec![
+                // Receptance, key, value and output; before RWKV 7 a gate, and the receptance of the channel mix.
+                matrix(hidden, if low_rank_gate { 4 } else { 6 } * hidden),
                 matrix(hidden, 2 * rank),
                 small(12 * hidden),
             ],
