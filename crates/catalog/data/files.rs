@@ -20,4 +20,6 @@
     ("reasoners.toml", include_str!("../data/reasoners.toml")),
     ("tunes.toml", include_str!("../data/tunes.toml")),
     ("roleplay.toml", include_str!("../data/roleplay.toml")),
+    ("embedding.toml", include_str!("../data/embedding.toml")),
+    ("rerank.toml", include_str!("../data/rerank.toml")),
 ]
