@@ -94,6 +94,7 @@ pub struct Latent {
     /// Rank of what is cached for keys and values.
     pub rank: u64,
     /// Elements of a key that carry the position, shared by all heads; cached too.
+    #[serde(default)]
     pub rope: u64,
     /// Elements of a head's key without position.
     pub key: u64,
