@@ -22,4 +22,6 @@
     ("roleplay.toml", include_str!("../data/roleplay.toml")),
     ("embedding.toml", include_str!("../data/embedding.toml")),
     ("rerank.toml", include_str!("../data/rerank.toml")),
+    ("speech.toml", include_str!("../data/speech.toml")),
+    ("vision.toml", include_str!("../data/vision.toml")),
 ]
