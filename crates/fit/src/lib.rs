@@ -10,6 +10,7 @@ mod memory;
 mod plan;
 mod quality;
 mod score;
+pub mod speed;
 
 pub use facts::Facts;
 pub use level::{FitLevel, RunMode, USABLE_SHARE};

@@ -1,16 +1,30 @@
 //! System memory: what is there, and what this process may have of it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use serde::Serialize;
 use types::ByteCount;
 
+use crate::cgroup;
+
 /// System memory as this process may use it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Ram {
     /// What there is, or what a cgroup allows if that is less.
     pub total: ByteCount,
     /// What could be had now without swapping, within the same limit.
     pub available: ByteCount,
+}
+
+/// Of the RAM there is, models may use this share unless told otherwise: the rest is the system's and everybody else's.
+const MODELS_SHARE_PERCENT: u64 = 90;
+
+impl Ram {
+    /// What models may use of it, where those that run hold `held` already: what nobody else uses, and never all.
+    pub fn for_models(&self, held: ByteCount) -> ByteCount {
+        let share = ByteCount::bytes(self.total.as_u64() / 100 * MODELS_SHARE_PERCENT);
+        share.min(self.available + held)
+    }
 }
 
 /// Reads it now. `None` where the system does not tell.
@@ -19,7 +33,7 @@ pub fn ram() -> Option<Ram> {
 }
 
 /// `/proc/meminfo` and the cgroup this process is in (v2, or v1's memory controller), under `root`.
-fn linux(root: &Path) -> Option<Ram> {
+pub(crate) fn linux(root: &Path) -> Option<Ram> {
     let meminfo = std::fs::read_to_string(root.join("proc/meminfo")).ok()?;
     let field = |name: &str| {
         let line = meminfo.lines().find(|line| line.starts_with(name))?;
@@ -36,28 +50,11 @@ fn linux(root: &Path) -> Option<Ram> {
 
 /// The limit and what is left of it, for our cgroup and each of its ancestors: the tightest counts.
 fn cgroup_limits(root: &Path) -> Vec<Ram> {
-    let Ok(groups) = std::fs::read_to_string(root.join("proc/self/cgroup")) else { return vec![] };
-    let mut limits = Vec::new();
-    for group in groups.lines() {
-        let mut parts = group.splitn(3, ':');
-        let (Some(_), Some(controllers), Some(path)) = (parts.next(), parts.next(), parts.next()) else { continue };
-        let (mount, files) = match controllers {
-            "" => ("sys/fs/cgroup", ["memory.max", "memory.current"]),
-            v1 if v1.split(',').any(|name| name == "memory") => {
-                ("sys/fs/cgroup/memory", ["memory.limit_in_bytes", "memory.usage_in_bytes"])
-            }
-            _ => continue,
-        };
-        let mount = root.join(mount);
-        let mut folder: PathBuf = mount.join(path.trim_start_matches('/'));
-        while folder.starts_with(&mount) {
-            limits.extend(limit_in(&folder, files));
-            if !folder.pop() {
-                break;
-            }
-        }
-    }
-    limits
+    let files = |version| match version {
+        cgroup::Version::V1 => ["memory.limit_in_bytes", "memory.usage_in_bytes"],
+        cgroup::Version::V2 => ["memory.max", "memory.current"],
+    };
+    cgroup::folders(root, "memory").iter().filter_map(|(folder, version)| limit_in(folder, files(*version))).collect()
 }
 
 fn limit_in(folder: &Path, [limit_file, used_file]: [&str; 2]) -> Option<Ram> {

@@ -8,9 +8,6 @@ use types::{ByteCount, DeviceName};
 use crate::node::Config;
 use crate::running::Running;
 
-/// Of the RAM there is, models may use this share unless told otherwise: the rest is the system's and everybody else's.
-const RAM_SHARE_PERCENT: u64 = 90;
-
 /// What models may use of each device, with nothing loaded. RAM is looked at anew each time: others use it too.
 pub(crate) fn capacity(
     config: &Config,
@@ -19,10 +16,7 @@ pub(crate) fn capacity(
 ) -> BTreeMap<DeviceName, ByteCount> {
     let held: ByteCount = running.iter().map(|instance| instance.has_taken(&DeviceName::cpu())).sum();
     let ram = config.ram.unwrap_or_else(|| match hardware::ram() {
-        Some(ram) => {
-            let share = ByteCount::bytes(ram.total.as_u64() / 100 * RAM_SHARE_PERCENT);
-            share.min(ram.available + held)
-        }
+        Some(ram) => ram.for_models(held),
         None => ByteCount::bytes(u64::MAX),
     });
     let all: ByteCount = devices.iter().map(|device| device.total).sum();

@@ -1,0 +1,4 @@
+use types::{Backend, ByteCount, DeviceName};
+
+use super::*;
+use crate::machine::Cpu;

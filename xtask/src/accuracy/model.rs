@@ -1,0 +1,254 @@
+//! What a row says of its model: its own columns and its name. A catalogue's facts can take the place of [`facts`].
+
+use fit::speed::Quant;
+
+use super::measurement::Measurement;
+
+/// What the speed of a model depends on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Facts {
+    /// All parameters.
+    pub(super) total: f64,
+    /// Parameters read for one token.
+    pub(super) active: f64,
+    pub(super) experts: bool,
+    pub(super) layers: u32,
+    /// Bytes of 16-bit KV cache for each token of context, layers with full attention.
+    pub(super) kv_full: f64,
+    /// The same of layers with a sliding window, and the window.
+    pub(super) kv_window: (f64, f64),
+    pub(super) drafts: bool,
+}
+
+/// Facts by rules of thumb from the row's parameters and architecture; its name, where that contradicts them.
+pub(super) fn facts(row: &Measurement) -> Option<Facts> {
+    const BILLION: f64 = 1e9;
+    let name = Name::of(&row.model_tag);
+    let stated = row.params_b.filter(|params| *params > 0.0);
+    let total = match stated {
+        Some(stated) if name.agrees(stated) => stated,
+        _ => name.sizes.first().copied().or(stated)?,
+    };
+    // Facts of another model: the name's size is what was run.
+    let scale = stated.map_or(1.0, |stated| total / stated);
+    let is_other_model = scale < 0.6;
+    let stated_active = row.active_params_b.filter(|active| *active > 0.0 && !is_other_model).map(|a| a * scale);
+    let experts = !is_other_model
+        && match stated_active {
+            Some(active) => row.moe == "1" && active < 0.7 * total,
+            None => name.active.is_some() || (total > 5.0 && (row.moe == "1" || row.arch.contains("moe"))),
+        };
+    let arch = if is_other_model { "" } else { row.arch.as_str() };
+    let active = if experts {
+        // Named counts are rounded; a stated one is better unless they differ much.
+        match (stated_active, name.active) {
+            (Some(stated), Some(named)) if !(0.6..=1.6).contains(&(stated / named)) => named,
+            (Some(stated), _) => stated,
+            (None, Some(named)) => named,
+            (None, None) => total * 0.09,
+        }
+    } else if let Some(effective) = name.effective {
+        // Gemma's "E4B": per-layer embeddings are looked up, not read; the rest is a little more than the name says.
+        effective * 1.1
+    } else {
+        total - untied_embedding(total, arch)
+    };
+    // Small models are deep for their size.
+    let layers = if experts { 16.0 * total.powf(0.22) } else { (18.0 * total.powf(0.36)).max(20.0) };
+    let attention = Attention::of(arch);
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small positive number")]
+    let layer_count = layers.round() as u32;
+    Some(Facts {
+        total: total * BILLION,
+        active: active.min(total) * BILLION,
+        experts,
+        layers: layer_count,
+        kv_full: layers * attention.full * attention.width * 2.0,
+        kv_window: (layers * attention.sliding * attention.width * 2.0, attention.window),
+        // llama.cpp uses them when told to only, which the rows say; the others do when the weights carry them.
+        drafts: matches!(row.runtime.as_str(), "vllm" | "ollama") && (name.drafts || row.arch.ends_with("_mtp")),
+    })
+}
+
+/// Billions of parameters of an input embedding that is not the output too: models from 4 B on have one of about
+/// 150,000 words, Gemma and Cohere never.
+fn untied_embedding(total: f64, arch: &str) -> f64 {
+    if total < 4.0 || arch.starts_with("gemma") || arch.starts_with("cohere") {
+        return 0.0;
+    }
+    0.23 * total.powf(0.42)
+}
+
+/// Which layers keep what, by architecture; shares of all layers.
+struct Attention {
+    full: f64,
+    sliding: f64,
+    window: f64,
+    /// Elements cached for each token and layer, keys and values.
+    width: f64,
+}
+
+impl Attention {
+    fn of(arch: &str) -> Self {
+        let (full, sliding, window, width) = match arch {
+            _ if arch.starts_with("qwen3_5") || arch.starts_with("qwen3_next") || arch.starts_with("qwen4") => {
+                (0.25, 0.0, 0.0, 1024.0)
+            }
+            _ if arch.starts_with("lfm2") => (0.35, 0.0, 0.0, 1024.0),
+            "nemotron_h" | "jamba" | "granitemoehybrid" | "falcon_h1" | "bailing_hybrid" => (0.12, 0.0, 0.0, 2048.0),
+            "gemma2" => (0.5, 0.5, 4096.0, 4096.0),
+            _ if arch.starts_with("gemma") => (0.17, 0.83, 1024.0, 3072.0),
+            "gpt_oss" => (0.5, 0.5, 128.0, 1024.0),
+            "afmoe" | "laguna" | "cohere2" | "cohere2_moe" | "olmo3" | "exaone4" => (0.25, 0.75, 2048.0, 2048.0),
+            _ if arch.starts_with("deepseek") || arch.starts_with("kimi") || arch == "glm4_moe_lite" => {
+                (1.0, 0.0, 0.0, 576.0)
+            }
+            "qwen2" => (1.0, 0.0, 0.0, 1024.0),
+            _ => (1.0, 0.0, 0.0, 2048.0),
+        };
+        Self { full, sliding, window, width }
+    }
+}
+
+/// What a model's name says by its numbers.
+struct Name {
+    /// Sizes it may mean, billions, the plainest first.
+    sizes: Vec<f64>,
+    /// "A3B".
+    active: Option<f64>,
+    /// "E4B".
+    effective: Option<f64>,
+    /// It says that it carries prediction heads.
+    drafts: bool,
+}
+
+impl Name {
+    fn of(tag: &str) -> Self {
+        let lower = tag.to_lowercase();
+        let words: Vec<&str> =
+            lower.split(|c: char| !c.is_ascii_alphanumeric() && c != '.').filter(|word| !word.is_empty()).collect();
+        let mut name = Self { sizes: Vec::new(), active: None, effective: None, drafts: words.contains(&"mtp") };
+        for (index, word) in words.iter().enumerate() {
+            if let Some(size) = word.strip_prefix('a').and_then(billions) {
+                name.active = name.active.or(Some(size));
+            } else if let Some(size) = word.strip_prefix('e').and_then(billions) {
+                name.effective = name.effective.or(Some(size));
+            } else if let Some(size) = billions(word) {
+                name.sizes.push(size);
+                // "2-5-1-5b": a tool wrote dashes for dots.
+                let before = index.checked_sub(1).and_then(|before| words[before].parse::<u32>().ok());
+                if let Some(whole) = before.filter(|whole| *whole < 10)
+                    && size < 10.0
+                {
+                    name.sizes.push(f64::from(whole) + size / 10.0);
+                }
+            }
+        }
+        name
+    }
+
+    /// Whether a stated size may be what the name says. Names without a size agree with all.
+    fn agrees(&self, stated: f64) -> bool {
+        self.sizes.is_empty()
+            || self.effective.is_some()
+            || self.sizes.iter().any(|size| (0.65..=1.5).contains(&(stated / size)))
+    }
+}
+
+/// "7b", "1.5b", "350m".
+fn billions(word: &str) -> Option<f64> {
+    let (number, unit) = match (word.strip_suffix('b'), word.strip_suffix('m')) {
+        (Some(number), _) => (number, 1.0),
+        (_, Some(number)) => (number, 1e-3),
+        _ => return None,
+    };
+    number.parse::<f64>().ok().filter(|number| *number > 0.0).map(|number| number * unit)
+}
+
+/// Bytes for each parameter read, and the kind. Whole files: the usual mixture of types in them is counted in.
+/// `None` for a quantisation whose size nobody states.
+pub(super) fn quantisation(row: &Measurement) -> Option<(f64, Quant)> {
+    let from_tag = if row.quant.ends_with('~') { None } else { gguf(&row.model_tag.to_uppercase()) };
+    if row.arch == "gpt_oss" && row.runtime != "vllm" {
+        // Published in MXFP4 only, whatever a file calls itself; attention and embeddings have 8 or 16 bits.
+        return Some((0.66, Quant::K));
+    }
+    let quant = row.quant.trim_end_matches('~').to_uppercase();
+    if quant.is_empty() {
+        return from_tag.or(Some(Q4_K_M));
+    }
+    from_tag.or_else(|| gguf(&quant)).or_else(|| other(&quant))
+}
+
+const Q4_K_M: (f64, Quant) = (0.605, Quant::K);
+
+/// GGUF types by name, the longer names first. Bytes as llama.cpp's files of 7 to 32 B parameters have them.
+fn gguf(text: &str) -> Option<(f64, Quant)> {
+    const TYPES: [(&str, f64, Quant); 36] = [
+        ("IQ1_S", 0.22, Quant::Iq),
+        ("IQ1_M", 0.24, Quant::Iq),
+        ("IQ2_XXS", 0.28, Quant::Iq),
+        ("IQ2_XS", 0.31, Quant::Iq),
+        ("IQ2_S", 0.33, Quant::Iq),
+        ("IQ2_M", 0.35, Quant::Iq),
+        ("IQ3_XXS", 0.40, Quant::Iq),
+        ("IQ3_XS", 0.43, Quant::Iq),
+        ("IQ3_S", 0.45, Quant::Iq),
+        ("IQ3_M", 0.47, Quant::Iq),
+        ("IQ4_XS", 0.545, Quant::Iq),
+        ("IQ4_NL", 0.575, Quant::Iq),
+        ("Q2_K_S", 0.38, Quant::K),
+        ("Q2_K_XL", 0.43, Quant::K),
+        ("Q2_K", 0.42, Quant::K),
+        ("Q3_K_S", 0.45, Quant::K),
+        ("Q3_K_L", 0.54, Quant::K),
+        ("Q3_K_XL", 0.53, Quant::K),
+        ("Q3_K", 0.50, Quant::K),
+        ("Q4_K_S", 0.575, Quant::K),
+        ("Q4_K_L", 0.62, Quant::K),
+        ("Q4_K_XL", 0.62, Quant::K),
+        ("Q4_K", Q4_K_M.0, Quant::K),
+        ("Q5_K_S", 0.69, Quant::K),
+        ("Q5_K", 0.71, Quant::K),
+        ("Q6_K_XL", 0.88, Quant::K),
+        ("Q6_K", 0.82, Quant::K),
+        ("Q4_0", 0.57, Quant::Legacy),
+        ("Q4_1", 0.63, Quant::Legacy),
+        ("Q5_0", 0.69, Quant::Legacy),
+        ("Q5_1", 0.75, Quant::Legacy),
+        ("Q8_K", 1.15, Quant::Int8),
+        ("Q8_0", 1.0625, Quant::Int8),
+        ("MXFP4", 0.56, Quant::K),
+        ("TQ1_0", 0.24, Quant::Iq),
+        ("TQ2_0", 0.28, Quant::Iq),
+    ];
+    TYPES.iter().find(|(name, ..)| text.contains(name)).map(|(_, bytes, quant)| (*bytes, *quant))
+}
+
+/// Types of other files.
+fn other(quant: &str) -> Option<(f64, Quant)> {
+    const TYPES: [(&str, f64, Quant); 18] = [
+        ("NVFP4", 0.62, Quant::Fp4),
+        ("FP4", 0.6, Quant::Fp4),
+        ("FP8", 1.03, Quant::Fp8),
+        ("BF16", 2.0, Quant::Float),
+        ("F16", 2.0, Quant::Float),
+        ("FP16", 2.0, Quant::Float),
+        ("F32", 4.0, Quant::Float),
+        ("MLX-4BIT", 0.57, Quant::K),
+        ("MLX-8BIT", 1.06, Quant::Int8),
+        ("AWQ", 0.6, Quant::Int4),
+        ("W4A16", 0.6, Quant::Int4),
+        ("GPTQ", 0.6, Quant::Int4),
+        ("INT4", 0.6, Quant::Int4),
+        ("MIXED4", 0.6, Quant::Int4),
+        ("INT8", 1.05, Quant::Int8),
+        ("W8A8", 1.05, Quant::Int8),
+        ("4BIT", 0.57, Quant::K),
+        ("MQ4", 0.57, Quant::K),
+    ];
+    if let Some(bits) = quant.strip_suffix("BPW").and_then(|rest| rest.rsplit('-').next()?.parse::<f64>().ok()) {
+        return Some((bits / 8.0, Quant::Int4));
+    }
+    TYPES.iter().find(|(name, ..)| quant.contains(name)).map(|(_, bytes, quant)| (*bytes, *quant))
+}
