@@ -41,6 +41,8 @@ pub(crate) struct Outside {
     pub(crate) context: u64,
     /// Routed experts of a layer, and how many a token uses.
     pub(crate) experts: (u64, u64),
+    /// Parameters that take part in one token.
+    pub(crate) parameters_active: u64,
 }
 
 /// One layer.
@@ -137,6 +139,21 @@ impl Kept {
     }
 }
 
+impl Kept {
+    /// Bytes that one token of a request reads, with so many tokens before it.
+    pub(crate) fn read(&self, filled: u64, key: CacheType, value: CacheType) -> u64 {
+        let caches = self.caches.iter().map(|cache| {
+            let cells = match cache.span {
+                Span::Context => filled,
+                Span::Window(window) => filled.min(window),
+                Span::Compressed(ratio) => filled / ratio.max(1),
+            };
+            key.bytes_for(cache.key).saturating_add(value.bytes_for(cache.value)).saturating_mul(cells)
+        });
+        caches.fold(self.state, u64::saturating_add)
+    }
+}
+
 impl Facts {
     /// How many layers it has, those that only predict further tokens included.
     pub fn layer_count(&self) -> u32 {
@@ -167,11 +184,19 @@ impl Facts {
 
     /// Weights that are read for one token: all but embeddings, and of routed experts those that the token uses.
     pub fn weights_per_token(&self) -> ByteCount {
-        let (total, used) = self.outside.experts;
-        let unused = total.saturating_sub(used);
-        let resting = u128::from(self.totals.experts.as_u64()) * u128::from(unused) / u128::from(total.max(1));
-        (self.totals.weights + self.outside.output + self.outside.tied)
-            .saturating_sub(ByteCount::bytes(u64::try_from(resting).unwrap_or(u64::MAX)))
+        let dense = self.totals.weights.saturating_sub(self.totals.experts);
+        dense + self.experts_read(self.totals.experts) + self.outside.output + self.outside.tied
+    }
+
+    /// Parameters that take part in one token: of routed experts those that the token uses, of embeddings none but as
+    /// the head.
+    pub fn parameters_active(&self) -> u64 {
+        self.outside.parameters_active
+    }
+
+    /// Whether it is a mixture of experts.
+    pub fn has_experts(&self) -> bool {
+        self.totals.experts > ByteCount::ZERO
     }
 
     /// What all layers keep for `slots` slots of `context` tokens each.
@@ -182,6 +207,22 @@ impl Facts {
             .iter()
             .map(|(kept, layers)| kept.bytes(context, u64::from(slots), ubatch, key, value).saturating_mul(*layers));
         ByteCount::bytes(kinds.fold(0, u64::saturating_add))
+    }
+
+    /// Of so many bytes of routed experts, those that one token reads.
+    pub(crate) fn experts_read(&self, experts: ByteCount) -> ByteCount {
+        let (total, used) = self.outside.experts;
+        if total == 0 {
+            return experts;
+        }
+        let read = u128::from(experts.as_u64()) * u128::from(used.min(total)) / u128::from(total);
+        ByteCount::bytes(u64::try_from(read).unwrap_or(u64::MAX))
+    }
+
+    /// What one token of a request reads of what is kept, with so many tokens before it.
+    pub(crate) fn kept_read(&self, filled: u64, key: CacheType, value: CacheType) -> u64 {
+        let kinds = self.kinds.iter().map(|(kept, layers)| kept.read(filled, key, value).saturating_mul(*layers));
+        kinds.fold(0, u64::saturating_add)
     }
 
     pub(crate) fn layers(&self) -> &[Layer] {

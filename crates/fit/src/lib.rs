@@ -9,6 +9,7 @@ mod machine;
 mod memory;
 mod plan;
 mod quality;
+mod reads;
 mod score;
 pub mod speed;
 
@@ -18,4 +19,5 @@ pub use machine::{Accelerator, Cpu, Machine};
 pub use memory::{OnAccelerator, Setting, in_ram, memory, on_accelerator, with_overhead};
 pub use plan::{Capacity, Limit, Misfit, Plan, Wish, plan, plan_on};
 pub use quality::{Quality, Trend, quality};
+pub use reads::places;
 pub use score::{Components, Demand};

@@ -47,9 +47,9 @@ pub fn memory(facts: &Facts, setting: &Setting) -> MemoryUse {
         *memory.entry(DeviceName::cpu()) = in_ram(facts, setting);
         return memory;
     }
-    let stay = setting.experts_in_ram as usize;
-    if offloaded == layers.len() && stay == 0 && setting.offload.iter().filter(|(_, layers)| *layers > 0).count() == 1 {
-        let (device, _) = setting.offload.iter().find(|(_, layers)| *layers > 0).expect("one was counted");
+    let mut devices = setting.offload.iter().filter(|(_, layers)| *layers > 0);
+    let only = devices.next().filter(|_| devices.next().is_none());
+    if let Some((device, _)) = only.filter(|_| offloaded == layers.len() && setting.experts_in_ram == 0) {
         let whole = on_accelerator(facts, setting);
         *memory.entry(DeviceName::cpu()) = whole.ram;
         *memory.entry(device.clone()) = whole.accelerator;

@@ -74,7 +74,6 @@ async fn check(cases: Vec<Case>) {
             "{:<42} model {} / {}, kv {} / {}, compute {} / {}",
             case.name, ours.model, theirs.model, ours.kv, theirs.kv, ours.compute, theirs.compute
         );
-        println!("{line}");
         let allowed = ByteCount::bytes(theirs.total().as_u64() * SHARE_PER_MILLE / 1000).max(FLOOR);
         let apart = ours.total().saturating_sub(theirs.total()).max(theirs.total().saturating_sub(ours.total()));
         // The engine prints hundredths of a MiB.

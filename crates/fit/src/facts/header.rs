@@ -7,6 +7,23 @@ use super::{Activations, Cache, Draft, Facts, Kept, Mixing, Outside, Span, Width
 
 /// Architectures of which every layer keeps a state and nothing else (`llm_arch_is_recurrent`).
 const RECURRENT: [&str; 6] = ["mamba", "mamba2", "rwkv6", "rwkv6qwen2", "rwkv7", "arwkv7"];
+/// Architectures that look at a text once and keep nothing: encoders, and models that write by diffusion.
+const WITHOUT_CACHE: [&str; 14] = [
+    "bert",
+    "modern-bert",
+    "nomic-bert",
+    "nomic-bert-moe",
+    "neo-bert",
+    "jina-bert-v2",
+    "jina-bert-v3",
+    "eurobert",
+    "gemma-embedding",
+    "wavtokenizer-dec",
+    "dream",
+    "llada",
+    "llada-moe",
+    "rnd1",
+];
 /// Architectures whose graphs compute no logits where embeddings are wanted.
 const EMBEDS_WITHOUT_LOGITS: [&str; 1] = ["lfm2"];
 /// The layers of Gemma 3n that have a cache; the others share theirs (fixed in llama.cpp's code).
@@ -27,8 +44,17 @@ impl From<&Header> for Facts {
         let mut input = ByteCount::ZERO;
         let mut tied = ByteCount::ZERO;
         let mut output = ByteCount::ZERO;
+        let (mut active, mut routed) = (0_u64, 0_u64);
         for tensor in &header.tensors {
             let name = tensor.name.as_str();
+            let takes_part = match tensor.layer() {
+                Some(layer) => layer < trunk,
+                None => !is_input(name) || (name == "token_embd.weight" && header.weights.output_is_tied),
+            };
+            if takes_part {
+                let sum = if tensor.is_experts() { &mut routed } else { &mut active };
+                *sum = sum.saturating_add(tensor.elements());
+            }
             match tensor.layer() {
                 Some(layer) if layer < trunk => draft.tensor(tensor.bytes, tensor.is_experts()),
                 Some(_) => {}
@@ -52,6 +78,8 @@ impl From<&Header> for Facts {
             .experts
             .as_ref()
             .map_or((0, 0), |experts| (believable(experts.count), believable(experts.used.max())));
+        let used = u128::from(routed) * u128::from(experts.1.min(experts.0)) / u128::from(experts.0.max(1));
+        let parameters_active = active.saturating_add(u64::try_from(used).unwrap_or(u64::MAX));
         let outside = Outside {
             input,
             output,
@@ -60,6 +88,7 @@ impl From<&Header> for Facts {
             vocabulary: believable(header.vocabulary),
             context: header.context_length,
             experts,
+            parameters_active,
         };
         let widths = widths(header);
         let without_logits = header.is_encoder() || EMBEDS_WITHOUT_LOGITS.contains(&header.architecture.as_str());
@@ -89,8 +118,7 @@ fn has_indexer(header: &Header) -> bool {
 }
 
 fn kept(header: &Header, layer: u32) -> Kept {
-    if header.is_encoder() {
-        // Encoders look at a text once and keep nothing.
+    if WITHOUT_CACHE.contains(&header.architecture.as_str()) {
         return Kept::default();
     }
     let state = if keeps_state(header, layer) { state_of(header).saturating_mul(4) } else { 0 };
@@ -307,4 +335,118 @@ fn mixing(header: &Header) -> Option<Mixing> {
         },
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use catalog::gguf;
+    use proptest::prelude::*;
+    use testkit::gguf::{ChatModel, F16, File, Tensor, Value, kinds};
+    use types::CacheType;
+
+    use super::*;
+    use crate::{Setting, memory};
+
+    fn facts(file: &File) -> Facts {
+        let bytes = file.bytes();
+        Facts::from(&gguf::read(bytes.as_slice(), ByteCount::bytes(bytes.len() as u64)).unwrap())
+    }
+
+    /// MiB that four slots of 4,096 tokens keep, 16 bits each.
+    fn kept_mib(file: &File) -> f64 {
+        #[expect(clippy::cast_precision_loss, reason = "mebibytes")]
+        let bytes = facts(file).kept(4096, 4, CacheType::F16, CacheType::F16).as_u64() as f64;
+        bytes / f64::from(1 << 20)
+    }
+
+    fn kib(architecture: &str, keys: &[(&str, Value)]) -> u64 {
+        let mut file = File::new(architecture)
+            .set(&format!("{architecture}.block_count"), Value::U32(4))
+            .set(&format!("{architecture}.embedding_length"), Value::U32(1024))
+            .set(&format!("{architecture}.attention.head_count"), Value::U32(8));
+        for (key, value) in keys {
+            file = file.set(&format!("{architecture}.{key}"), value.clone());
+        }
+        facts(&file).kept(1024, 1, CacheType::F16, CacheType::F16).as_u64() / 1024
+    }
+
+    /// Without an engine, by each architecture's rule: 8 heads of 128, keys and values of 2 KiB each for a token.
+    #[test]
+    fn architectures_keep_what_their_code_says() {
+        let (number, numbers) = (Value::U32, Value::U32s);
+        let full = 1024 * 4;
+        assert_eq!(kib("llama", &[]), 4 * full);
+        assert_eq!((kib("bert", &[]), kib("dream", &[]), kib("llama-embed", &[])), (0, 0, 4 * full));
+        assert_eq!(kib("llama", &[("nextn_predict_layers", number(1))]), 3 * full);
+        assert_eq!(kib("gemma4", &[("attention.shared_kv_layers", number(3))]), full);
+        // Gemma 2 slides in two of four layers, by 4,096 unless said otherwise: 256 + 512 cells for 256.
+        assert_eq!(kib("gemma2", &[("attention.sliding_window", number(256))]), 2 * full + 2 * 768 * 4);
+        assert_eq!(kib("jamba", &[("attention.head_count_kv", numbers(vec![8, 0, 0, 0]))]), full);
+        // One key of 128 for each token more.
+        let latent = [
+            ("attention.head_count_kv", number(1)),
+            ("attention.key_length", number(576)),
+            ("attention.key_length_mla", number(192)),
+            ("attention.value_length_mla", number(128)),
+            ("attention.indexer.key_length", number(128)),
+        ];
+        assert_eq!(kib("deepseek2", &latent), 4 * 1024 * 576 * 2 / 1024);
+        assert_eq!(kib("deepseek32", &latent), 4 * 1024 * (576 + 128) * 2 / 1024);
+        // DeepSeek-V4: the last 128 + 512 tokens, padded to 768, and of all others one in four or in 128.
+        let compressed = [
+            ("attention.head_count_kv", number(1)),
+            ("attention.sliding_window", number(128)),
+            ("attention.compress_ratios", numbers(vec![0, 0, 0, 128])),
+        ];
+        let compressor = 2 * 4 * 128 * 128;
+        assert_eq!(kib("deepseek4", &compressed), (4 * 768 * 256 + 256 * 256 + compressor) / 1024);
+    }
+
+    #[test]
+    fn kinds_of_models_keep_what_the_engine_reports() {
+        for (file, expected) in [
+            (kinds::experts(), 128.0),
+            (kinds::latent_attention(), 108.0),
+            (kinds::sliding_window(), 144.0),
+            (kinds::short_convolution(), 96.0),
+        ] {
+            assert!((kept_mib(&file) - expected).abs() < 0.1, "{} MiB, {expected} reported", kept_mib(&file));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_header_is_too_strange(
+            architecture in prop::sample::select(vec!["llama", "gemma3", "deepseek4", "mamba2", "kimi-linear", "qwen3next", "rwkv7", "glm-dsa", "minimax-01"]),
+            numbers in prop::collection::vec(prop_oneof![0..5_u64, any::<u64>()], 24),
+            context: u64,
+            slots: u32,
+        ) {
+            const KEYS: [&str; 24] = [
+                "embedding_length", "feed_forward_length", "context_length", "vocab_size", "attention.head_count",
+                "attention.head_count_kv", "attention.key_length", "attention.value_length", "attention.key_length_mla",
+                "attention.value_length_mla", "attention.kv_lora_rank", "attention.sliding_window",
+                "attention.sliding_window_pattern", "attention.compress_ratios", "attention.indexer.key_length",
+                "attention.indexer.head_count", "ssm.conv_kernel", "ssm.inner_size", "ssm.state_size", "ssm.group_count",
+                "wkv.head_size", "kda.head_dim", "expert_count", "expert_used_count",
+            ];
+            let mut file = ChatModel::default().file().set("general.architecture", Value::text(architecture));
+            file.tensors.clear();
+            file = file.set(&format!("{architecture}.block_count"), Value::U32(3));
+            file = file.tensor(Tensor::zeros("blk.1.ffn_down_exps.weight", &[64, 32, 4], F16));
+            for (key, number) in KEYS.iter().zip(numbers) {
+                file = file.set(&format!("{architecture}.{key}"), Value::U64(number));
+            }
+            let setting = Setting {
+                context,
+                slots,
+                offload: vec![(types::DeviceName::new("CUDA0"), 2)],
+                experts_in_ram: 2,
+                cache_type_k: CacheType::Q8_0,
+                cache_type_v: CacheType::F16,
+                all_outputs: true,
+            };
+            prop_assert!(memory(&facts(&file), &setting).total() > ByteCount::ZERO);
+        }
+    }
 }

@@ -56,6 +56,7 @@ impl Facts {
             vocabulary: shape.vocabulary,
             context: shape.context,
             experts: experts.unwrap_or_default(),
+            parameters_active: shape.parameters_active()?,
         };
         let has_indexer =
             layers.iter().any(|layer| matches!(layer.mixer, Mixer::Latent { latent, .. } if latent.indexer.is_some()));
