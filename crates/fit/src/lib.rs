@@ -9,12 +9,15 @@ mod machine;
 mod memory;
 mod plan;
 mod quality;
+mod reads;
 mod score;
 pub mod speed;
 
+pub use facts::Facts;
 pub use level::{FitLevel, RunMode, USABLE_SHARE};
 pub use machine::{Accelerator, Cpu, Machine};
-pub use memory::{Facts, LayerKv, Setting, memory, with_overhead};
-pub use plan::{Capacity, Limit, Misfit, Plan, Wish, plan};
+pub use memory::{OnAccelerator, Setting, in_ram, memory, on_accelerator, with_overhead};
+pub use plan::{Capacity, Limit, Misfit, Plan, Wish, plan, plan_on};
 pub use quality::{Quality, Trend, quality};
+pub use reads::places;
 pub use score::{Components, Demand};

@@ -2,52 +2,14 @@
 
 use types::{ByteCount, CacheType, DeviceMemory, DeviceName, MemoryUse};
 
-/// Tokens that llama.cpp computes at once (`n_ubatch`); compute buffers are sized for it.
-const UBATCH: u64 = 512;
-/// KV caches are padded to this many cells (`llama_kv_cache`).
-const CELL_PADDING: u64 = 256;
+use crate::facts::{Facts, Layer, Span, ubatch};
+
 /// What `llama-server` holds beside its buffers: program, tokenizer, threads. Measured on small models: 40-70 MiB.
 const ENGINE_RAM: ByteCount = ByteCount::mib(64);
 /// What an accelerator's context takes before the first buffer. CUDA contexts take 250-500 MiB.
 const ACCELERATOR_OVERHEAD: ByteCount = ByteCount::mib(400);
-
-/// What the estimator must know of a model.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Facts {
-    /// Weights of each layer, as they lie in the file.
-    pub layers: Vec<ByteCount>,
-    /// Weights that belong to no layer and stay in RAM: the token embedding.
-    pub input: ByteCount,
-    /// Weights that belong to no layer and go with the last layer: the output head and norms.
-    pub output: ByteCount,
-    /// Whether the model has no output head of its own: an accelerator then holds the token embedding once more.
-    pub output_is_tied: bool,
-    /// Weights of a multimodal projector beside the model.
-    pub projector: ByteCount,
-    /// What each layer keeps per token.
-    pub kv: Vec<LayerKv>,
-    /// Width of the residual stream.
-    pub embedding_length: u64,
-    /// Width of the widest feed-forward layer.
-    pub feed_forward_length: u64,
-    /// Entries of the vocabulary.
-    pub vocabulary: u64,
-    /// The context the model was trained for, tokens.
-    pub context_native: u64,
-}
-
-/// What one layer keeps for attention.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LayerKv {
-    /// Values of keys per token.
-    pub key: u64,
-    /// Values of values per token.
-    pub value: u64,
-    /// Only the last so many tokens are kept.
-    pub window: Option<u64>,
-    /// Bytes of recurrent state per slot, whatever the context.
-    pub state: ByteCount,
-}
+/// Copies of its inputs that a pipeline over several accelerators has beside the first (`GGML_SCHED_MAX_COPIES` - 1).
+const PIPELINE_COPIES: u64 = 3;
 
 /// How a model would be started.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,8 +18,10 @@ pub struct Setting {
     pub context: u64,
     /// Requests served at once.
     pub slots: u32,
-    /// Layers on each accelerator, from the last layer backwards; the rest lies in RAM.
+    /// Layers on each accelerator, from the last layer backwards; the rest lies in RAM. With any layer goes the output.
     pub offload: Vec<(DeviceName, u32)>,
+    /// Of so many layers, from the first on, the routed experts stay in RAM wherever the layers are (`--n-cpu-moe`).
+    pub experts_in_ram: u32,
     /// Type of the cached keys.
     pub cache_type_k: CacheType,
     /// Type of the cached values.
@@ -68,45 +32,69 @@ pub struct Setting {
 
 /// What the model holds, started so.
 ///
-/// Sources: `llama_kv_cache` for the cache (cells padded to 256; sliding-window layers keep window + ubatch cells),
-/// ggml's block sizes for its types, and for compute buffers a fit to what llama.cpp reports: activations of one ubatch
-/// through the widest layer, the attention mask, and logits where every token has an output.
+/// Weights are those of the file. Caches are computed as llama.cpp allocates them: cells padded to 256; layers with a
+/// sliding window keep window + batch; latent attention keeps one vector; recurrent layers keep a state for each slot.
+/// Compute buffers follow the widest point of a batch of 512 and the attention masks, as
+/// llama.cpp's graph allocator reserves them with flash attention, which it chooses by itself.
+///
+/// Not counted is what comes with requests: outputs of a batch of embeddings, checkpoints of recurrent states.
 pub fn memory(facts: &Facts, setting: &Setting) -> MemoryUse {
+    let layers = facts.layers();
+    let offloaded: u64 = setting.offload.iter().map(|(_, layers)| u64::from(*layers)).sum();
+    let offloaded = usize::try_from(offloaded).unwrap_or(usize::MAX).min(layers.len());
     let mut memory = MemoryUse::default();
-    let layer_count = facts.layers.len();
-    let offloaded: usize = setting.offload.iter().map(|(_, layers)| *layers as usize).sum::<usize>().min(layer_count);
-
-    let ram = memory.entry(DeviceName::cpu());
-    ram.model = facts.input + ENGINE_RAM;
-    for layer in 0..layer_count - offloaded {
-        add_layer(ram, facts, setting, layer);
-    }
     if offloaded == 0 {
-        ram.model += facts.output + facts.projector;
-        ram.compute = compute(facts, setting);
+        *memory.entry(DeviceName::cpu()) = in_ram(facts, setting);
         return memory;
     }
-    ram.compute = ByteCount::bytes(UBATCH * facts.embedding_length * 4);
-
-    let mut next = layer_count - offloaded;
-    let devices: Vec<_> = setting.offload.iter().filter(|(_, layers)| *layers > 0).collect();
-    for (index, (device, layers)) in devices.iter().enumerate() {
-        let mut held =
-            DeviceMemory { compute: compute(facts, setting) + ACCELERATOR_OVERHEAD, ..DeviceMemory::default() };
-        let end = (next + *layers as usize).min(layer_count);
-        for layer in next..end {
-            add_layer(&mut held, facts, setting, layer);
-        }
-        next = end;
-        if index + 1 == devices.len() {
-            held.model += facts.output + facts.projector;
-            if facts.output_is_tied {
-                held.model += facts.input;
-            }
-        }
-        *memory.entry(device.clone()) = held;
+    let mut devices = setting.offload.iter().filter(|(_, layers)| *layers > 0);
+    let only = devices.next().filter(|_| devices.next().is_none());
+    if let Some((device, _)) = only.filter(|_| offloaded == layers.len() && setting.experts_in_ram == 0) {
+        let whole = on_accelerator(facts, setting);
+        *memory.entry(DeviceName::cpu()) = whole.ram;
+        *memory.entry(device.clone()) = whole.accelerator;
+        return memory;
     }
+    split(facts, setting, offloaded, &mut memory);
     memory
+}
+
+/// What it holds with all of it in RAM, whatever the setting says of accelerators. Takes time by kinds of layers, not
+/// by layers, and allocates nothing.
+pub fn in_ram(facts: &Facts, setting: &Setting) -> DeviceMemory {
+    let buffers = Buffers::of(facts, setting);
+    DeviceMemory {
+        model: facts.weights() + ENGINE_RAM,
+        kv: facts.kept(setting.context, setting.slots, setting.cache_type_k, setting.cache_type_v),
+        compute: buffers.masks + buffers.layer.max(buffers.output) + buffers.embedding + buffers.kept_outputs,
+    }
+}
+
+/// What a model on one accelerator holds there and in RAM.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OnAccelerator {
+    /// In RAM: embeddings, inputs, the engine itself.
+    pub ram: DeviceMemory,
+    /// On the accelerator.
+    pub accelerator: DeviceMemory,
+}
+
+/// What it holds with all layers on one accelerator, whatever the setting says of them. As quick as [`in_ram`].
+pub fn on_accelerator(facts: &Facts, setting: &Setting) -> OnAccelerator {
+    let outside = facts.outside();
+    let buffers = Buffers::of(facts, setting);
+    OnAccelerator {
+        ram: DeviceMemory {
+            model: outside.input + ENGINE_RAM,
+            kv: ByteCount::ZERO,
+            compute: buffers.host() + buffers.kept_outputs,
+        },
+        accelerator: DeviceMemory {
+            model: facts.layer_weights() + outside.output + outside.tied + outside.projector,
+            kv: facts.kept(setting.context, setting.slots, setting.cache_type_k, setting.cache_type_v),
+            compute: buffers.masks + buffers.layer.max(buffers.output) + ACCELERATOR_OVERHEAD,
+        },
+    }
 }
 
 /// What an instance holds whose engine reported `buffers`: those, and what the engine takes beside them.
@@ -121,100 +109,130 @@ pub fn with_overhead(buffers: &MemoryUse) -> MemoryUse {
     memory
 }
 
-fn add_layer(held: &mut DeviceMemory, facts: &Facts, setting: &Setting, layer: usize) {
-    held.model += facts.layers[layer];
-    if let Some(kv) = facts.kv.get(layer) {
-        held.kv += layer_kv(kv, setting);
+/// Layers in RAM and on one or more accelerators, layer by layer.
+fn split(facts: &Facts, setting: &Setting, offloaded: usize, memory: &mut MemoryUse) {
+    let layers = facts.layers();
+    let outside = facts.outside();
+    let buffers = Buffers::of(facts, setting);
+    let stay = (setting.experts_in_ram as usize).min(layers.len());
+    let first = layers.len() - offloaded;
+
+    let mut ram = DeviceMemory { model: outside.input + ENGINE_RAM, ..DeviceMemory::default() };
+    for layer in &layers[..first] {
+        ram.model += layer.weights;
+        ram.kv += kept(facts, setting, layer);
+    }
+    let experts_in_ram = layers.get(first..stay).unwrap_or_default();
+    ram.model += experts_in_ram.iter().map(|layer| layer.experts).sum();
+
+    // Where all experts are computed elsewhere, accelerators see only what comes out of them.
+    let experts_here = layers[first.max(stay)..].iter().any(|layer| layer.experts > ByteCount::ZERO);
+    let widest = if experts_here || experts_in_ram.is_empty() { buffers.layer } else { buffers.layer_without_experts };
+    // With everything on them, several accelerators work as a pipeline, each with copies of its inputs.
+    let devices: Vec<_> = setting.offload.iter().filter(|(_, layers)| *layers > 0).collect();
+    let pipeline = if devices.len() > 1 && first == 0 && stay == 0 { PIPELINE_COPIES } else { 0 };
+    let copies = (buffers.masks + buffers.embedding).saturating_mul(pipeline);
+
+    let mut next = first;
+    for (index, (device, count)) in devices.iter().enumerate() {
+        let is_last = index + 1 == devices.len();
+        let mut held = DeviceMemory { compute: ACCELERATOR_OVERHEAD + copies, ..DeviceMemory::default() };
+        held.compute += buffers.masks + if is_last { widest.max(buffers.output) } else { widest };
+        if pipeline > 0 {
+            // What comes from the accelerator before is there once for each copy, and once more as the residual.
+            held.compute += buffers.embedding.saturating_mul(if index == 0 { 1 } else { pipeline + 2 });
+        }
+        if index == 0 {
+            // Long prompts are computed here with weights borrowed from RAM, one tensor at a time.
+            held.compute += facts.largest_borrowed(first > 0, !experts_in_ram.is_empty());
+        }
+        let end = next.saturating_add(*count as usize).min(layers.len());
+        for (at, layer) in layers.iter().enumerate().take(end).skip(next) {
+            held.model += layer.weights.saturating_sub(if at < stay { layer.experts } else { ByteCount::ZERO });
+            held.kv += kept(facts, setting, layer);
+        }
+        next = end;
+        if is_last {
+            held.model += outside.output + outside.tied + outside.projector;
+        }
+        *memory.entry((*device).clone()) = held;
+    }
+    ram.compute = buffers.host() + copies + buffers.kept_outputs;
+    *memory.entry(DeviceName::cpu()) = ram;
+}
+
+fn kept(facts: &Facts, setting: &Setting, layer: &Layer) -> ByteCount {
+    let (context, slots) = (setting.context, u64::from(setting.slots));
+    let ubatch = ubatch(context, setting.slots);
+    ByteCount::bytes(facts.kept_by(layer).bytes(context, slots, ubatch, setting.cache_type_k, setting.cache_type_v))
+}
+
+/// What a batch takes on its way.
+struct Buffers {
+    /// Attention masks: 16 bit for each token of the batch and each cell it may see.
+    masks: ByteCount,
+    /// The widest layer.
+    layer: ByteCount,
+    /// The same where its experts are computed elsewhere.
+    layer_without_experts: ByteCount,
+    /// The output, where that of every token is wanted.
+    output: ByteCount,
+    /// One copy of the residual stream.
+    embedding: ByteCount,
+    /// Inputs of layers with an embedding for themselves.
+    inputs: ByteCount,
+    /// Outputs that wait to be read, for each slot.
+    kept_outputs: ByteCount,
+}
+
+impl Buffers {
+    fn of(facts: &Facts, setting: &Setting) -> Self {
+        let activations = facts.activations();
+        let slots = u64::from(setting.slots);
+        let ubatch = ubatch(setting.context, setting.slots);
+        let floats = |count: u64| ByteCount::bytes(count.saturating_mul(4));
+        let batch = |width: u64| floats(width.saturating_mul(ubatch));
+        let output = if setting.all_outputs && activations.output > 0 {
+            batch(activations.output) + batch(2 * activations.embedding)
+        } else {
+            floats(slots.saturating_mul(activations.output))
+        };
+        let state = ByteCount::bytes(activations.state.saturating_mul(slots));
+        let inputs = batch(activations.inputs);
+        let embedding = if setting.all_outputs { activations.embedding } else { 0 };
+        Self {
+            masks: ByteCount::bytes(mask_cells(facts, setting.context, ubatch).saturating_mul(2 * ubatch)),
+            layer: batch(activations.layer) + state + inputs,
+            layer_without_experts: batch(activations.layer_without_experts) + state + inputs,
+            output,
+            embedding: batch(activations.embedding),
+            inputs,
+            kept_outputs: floats(slots.saturating_mul(facts.outside().vocabulary + embedding)),
+        }
+    }
+
+    /// What stays in RAM when layers are on accelerators: inputs, and the masks.
+    fn host(&self) -> ByteCount {
+        self.masks + self.embedding + self.embedding + self.inputs
     }
 }
 
-fn layer_kv(kv: &LayerKv, setting: &Setting) -> ByteCount {
-    let slots = u64::from(setting.slots);
-    let wanted = kv.window.map_or(setting.context, |window| setting.context.min(window.saturating_add(UBATCH)));
-    let cells = wanted.div_ceil(CELL_PADDING).saturating_mul(CELL_PADDING).saturating_mul(slots);
-    let bytes = |width: u64, cache_type: CacheType| cache_type.bytes_for(width).saturating_mul(cells);
-    ByteCount::bytes(bytes(kv.key, setting.cache_type_k).saturating_add(bytes(kv.value, setting.cache_type_v)))
-        + kv.state.saturating_mul(slots)
-}
-
-fn compute(facts: &Facts, setting: &Setting) -> ByteCount {
-    let activations = UBATCH.saturating_mul(4).saturating_mul(
-        facts.feed_forward_length.saturating_mul(2).saturating_add(facts.embedding_length.saturating_mul(6)),
-    );
-    let mask = UBATCH.saturating_mul(2).saturating_mul(setting.context);
-    let outputs = if setting.all_outputs { UBATCH } else { u64::from(setting.slots) };
-    let logits = outputs.saturating_mul(facts.vocabulary).saturating_mul(4);
-    let outputs_kept = u64::from(setting.slots).saturating_mul(facts.vocabulary).saturating_mul(4);
-    ByteCount::bytes(activations) + ByteCount::bytes(mask) + ByteCount::bytes(logits) + ByteCount::bytes(outputs_kept)
+/// Cells that masks have for each token of a batch: one mask for each span that some layer has.
+fn mask_cells(facts: &Facts, context: u64, ubatch: u64) -> u64 {
+    let mut cells = facts.activations().masks.saturating_mul(Span::Context.cells(context, ubatch));
+    let mut seen: [Option<Span>; 4] = [None; 4];
+    for cache in facts.kinds().flat_map(|kept| kept.caches.iter()) {
+        if seen.contains(&Some(cache.span)) {
+            continue;
+        }
+        if let Some(free) = seen.iter_mut().find(|slot| slot.is_none()) {
+            *free = Some(cache.span);
+            cells = cells.saturating_add(cache.span.cells(context, ubatch));
+        }
+    }
+    // Without a cache a batch sees itself alone.
+    if seen[0].is_none() && facts.kinds().all(|kept| kept.state == 0) { ubatch } else { cells }
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
-    use super::*;
-
-    /// SmolLM2-135M-Instruct Q4_1: 30 layers, 3 KV heads of 64, 49,152 tokens, output tied to the embedding.
-    pub(crate) fn smollm2() -> Facts {
-        let kv = LayerKv { key: 192, value: 192, ..LayerKv::default() };
-        let layers = vec![ByteCount::bytes(2_219_520); 30];
-        let all = ByteCount::from_mib_f64(92.10);
-        Facts {
-            input: all.saturating_sub(layers.iter().copied().sum()),
-            layers,
-            kv: vec![kv; 30],
-            embedding_length: 576,
-            feed_forward_length: 1536,
-            vocabulary: 49_152,
-            context_native: 8192,
-            ..Facts::default()
-        }
-    }
-
-    pub(crate) fn setting(context: u64, slots: u32) -> Setting {
-        Setting {
-            context,
-            slots,
-            offload: vec![],
-            cache_type_k: CacheType::F16,
-            cache_type_v: CacheType::F16,
-            all_outputs: false,
-        }
-    }
-
-    /// What llama-server printed for the same start, MiB.
-    fn check(setting: &Setting, kv_mib: f64, compute_mib: f64) {
-        let memory = memory(&smollm2(), setting);
-        let ram = memory.0[&DeviceName::cpu()];
-        assert_eq!(ram.kv, ByteCount::from_mib_f64(kv_mib), "KV is exact");
-        #[expect(clippy::cast_precision_loss, reason = "small figures")]
-        let compute = ram.compute.as_u64() as f64 / f64::from(1 << 20);
-        assert!((compute / compute_mib - 1.0).abs() < 0.25, "compute {compute:.1} MiB, engine says {compute_mib} MiB");
-    }
-
-    #[test]
-    fn agrees_with_what_llama_server_reports() {
-        check(&setting(2048, 2), 90.0, 15.51 + 0.38);
-        check(&Setting { all_outputs: true, ..setting(2048, 2) }, 90.0, 100.27 + 0.38);
-    }
-
-    #[test]
-    fn cheaper_caches_cost_less_and_windows_bound_them() {
-        let kv = |setting: &Setting, facts: &Facts| memory(facts, setting).0[&DeviceName::cpu()].kv.as_u64();
-        let full = kv(&setting(8192, 1), &smollm2());
-        let q8 = Setting { cache_type_k: CacheType::Q8_0, cache_type_v: CacheType::Q8_0, ..setting(8192, 1) };
-        assert_eq!(kv(&q8, &smollm2()), full * 34 / 64);
-        let mut windowed = smollm2();
-        windowed.kv.iter_mut().for_each(|layer| layer.window = Some(512));
-        assert_eq!(kv(&setting(8192, 1), &windowed), full / 8);
-    }
-
-    #[test]
-    fn layers_on_two_cards_and_in_ram_add_up() {
-        let offload = vec![(DeviceName::new("CUDA0"), 10), (DeviceName::new("CUDA1"), 10)];
-        let split = memory(&smollm2(), &Setting { offload, ..setting(2048, 1) });
-        let whole = memory(&smollm2(), &setting(2048, 1));
-        let sum =
-            |memory: &MemoryUse, kind: fn(&DeviceMemory) -> ByteCount| memory.0.values().map(kind).sum::<ByteCount>();
-        assert_eq!(sum(&split, |held| held.kv), sum(&whole, |held| held.kv));
-        assert_eq!(sum(&split, |held| held.model), sum(&whole, |held| held.model));
-    }
-}
+pub(crate) mod tests;

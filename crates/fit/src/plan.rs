@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use types::{ByteCount, CacheType, DeviceName, FailureClass, MemoryUse};
 
-use crate::{Facts, Setting, memory};
+use crate::{Facts, Machine, Setting, memory};
 
 /// Context of a slot where nobody asked for one: enough for a long chat, little enough for a small machine.
 const CONTEXT_DEFAULT: u64 = 8192;
@@ -24,6 +24,8 @@ pub struct Wish {
     pub slots: Option<u32>,
     /// Layers kept on accelerators.
     pub gpu_layers: Option<u32>,
+    /// Whether routed experts may stay in RAM while all layers are on accelerators, where they do not fit there.
+    pub experts_in_ram: bool,
     /// Type of the cached keys.
     pub cache_type_k: CacheType,
     /// Type of the cached values.
@@ -36,6 +38,46 @@ pub struct Wish {
 
 /// What models may use of each device with nothing loaded; RAM is `CPU`.
 pub type Capacity = BTreeMap<DeviceName, ByteCount>;
+
+/// Where a model has to fit.
+struct Room {
+    capacity: Capacity,
+    /// Accelerators whose memory is a part of RAM: what they hold counts there too.
+    unified: Vec<DeviceName>,
+}
+
+impl Room {
+    fn fits(&self, memory: &MemoryUse) -> bool {
+        self.ram_fits(memory) && self.accelerators_fit(memory)
+    }
+
+    fn accelerators_fit(&self, memory: &MemoryUse) -> bool {
+        memory.0.keys().filter(|device| !device.is_cpu()).all(|device| memory.on(device) <= self.of(device))
+    }
+
+    fn ram_fits(&self, memory: &MemoryUse) -> bool {
+        let shared: ByteCount = self.unified.iter().map(|device| memory.on(device)).sum();
+        memory.on(&DeviceName::cpu()) + shared <= self.of(&DeviceName::cpu())
+    }
+
+    fn of(&self, device: &DeviceName) -> ByteCount {
+        self.capacity.get(device).copied().unwrap_or_default()
+    }
+
+    fn accelerators(&self) -> Vec<(&DeviceName, u64)> {
+        let accelerators = self.capacity.iter().filter(|(device, _)| !device.is_cpu());
+        accelerators.map(|(device, capacity)| (device, capacity.as_u64())).collect()
+    }
+
+    /// All memory there is, counted once.
+    fn total(&self, only_accelerators: bool) -> ByteCount {
+        let counts = |device: &DeviceName| match (only_accelerators, device.is_cpu()) {
+            (true, is_cpu) => !is_cpu,
+            (false, is_cpu) => is_cpu || !self.unified.contains(device),
+        };
+        self.capacity.iter().filter(|(device, _)| counts(device)).map(|(_, capacity)| *capacity).sum()
+    }
+}
 
 /// A start that fits the machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,11 +119,27 @@ pub struct Misfit {
 /// # Errors
 /// A [`Misfit`] that says what is missing and what would fit instead.
 pub fn plan(facts: &Facts, wish: &Wish, capacity: &Capacity) -> Result<Plan, Misfit> {
+    plan_in(facts, wish, &Room { capacity: capacity.clone(), unified: vec![] })
+}
+
+/// The same on a described machine, where an accelerator may share the system's memory: what it holds is then counted
+/// in RAM too.
+///
+/// # Errors
+/// As [`plan`].
+pub fn plan_on(facts: &Facts, wish: &Wish, machine: &Machine) -> Result<Plan, Misfit> {
+    let mut capacity = Capacity::from([(DeviceName::cpu(), machine.ram)]);
+    capacity.extend(machine.accelerators.iter().map(|card| (card.device.clone(), card.memory)));
+    let unified = machine.accelerators.iter().filter(|card| card.unified).map(|card| card.device.clone()).collect();
+    plan_in(facts, wish, &Room { capacity, unified })
+}
+
+fn plan_in(facts: &Facts, wish: &Wish, room: &Room) -> Result<Plan, Misfit> {
     let context_cap = wish.context_max.unwrap_or(u64::MAX);
     if let Some(asked) = wish.context {
         check_context(facts, wish, asked, context_cap)?;
     }
-    let native = if facts.context_native == 0 { CONTEXT_DEFAULT } else { facts.context_native };
+    let native = if facts.context_native() == 0 { CONTEXT_DEFAULT } else { facts.context_native() };
     let first = wish.context.unwrap_or(native.min(CONTEXT_DEFAULT).min(context_cap)).max(1);
     let contexts = match wish.context {
         Some(asked) => vec![asked.max(1)],
@@ -91,12 +149,12 @@ pub fn plan(facts: &Facts, wish: &Wish, capacity: &Capacity) -> Result<Plan, Mis
 
     for &context in &contexts {
         for &slots in &slots {
-            if let Some(plan) = place(facts, wish, capacity, context, slots) {
+            if let Some(plan) = place(facts, wish, room, context, slots) {
                 return Ok(plan);
             }
         }
     }
-    Err(misfit(facts, wish, capacity, *contexts.last().unwrap_or(&first), *slots.last().unwrap_or(&1)))
+    Err(misfit(facts, wish, room, *contexts.last().unwrap_or(&first), *slots.last().unwrap_or(&1)))
 }
 
 fn check_context(facts: &Facts, wish: &Wish, asked: u64, cap: u64) -> Result<(), Misfit> {
@@ -108,42 +166,75 @@ fn check_context(facts: &Facts, wish: &Wish, asked: u64, cap: u64) -> Result<(),
     if asked > cap {
         return Err(too_large(cap, "this server's limit (max_context) is"));
     }
-    if facts.context_native > 0 && asked > facts.context_native && !wish.stretched {
-        return Err(too_large(facts.context_native, "the model was trained for at most"));
+    if facts.context_native() > 0 && asked > facts.context_native() && !wish.stretched {
+        return Err(too_large(facts.context_native(), "the model was trained for at most"));
     }
     Ok(())
 }
 
-/// As many layers on accelerators as fit (or as were asked for), the rest in RAM.
-fn place(facts: &Facts, wish: &Wish, capacity: &Capacity, context: u64, slots: u32) -> Option<Plan> {
-    let setting = |offload| Setting {
+/// As many layers on accelerators as fit (or as were asked for), the rest in RAM. Where experts may stay in RAM, all
+/// layers go to accelerators, and of as many of them as must the experts stay.
+fn place(facts: &Facts, wish: &Wish, room: &Room, context: u64, slots: u32) -> Option<Plan> {
+    let layers = facts.layer_count();
+    let wanted = wish.gpu_layers.unwrap_or(layers).min(layers);
+    let least = if wish.gpu_layers.is_some() { wanted } else { 0 };
+    let accelerators = room.accelerators();
+    let weights: Vec<u64> = accelerators.iter().map(|(_, capacity)| *capacity).collect();
+    let start = |count: u32, experts_in_ram: u32| {
+        // llama.cpp splits layers in proportion to each card's memory.
+        let shares = split(count, &weights);
+        let setting = Setting {
+            offload: accelerators.iter().zip(shares).map(|((device, _), layers)| ((*device).clone(), layers)).collect(),
+            experts_in_ram,
+            ..setting(wish, context, slots)
+        };
+        Plan { memory: memory(facts, &setting), setting }
+    };
+    if accelerators.is_empty() {
+        return Some(start(0, 0)).filter(|plan| room.fits(&plan.memory));
+    }
+    let whole = start(wanted, 0);
+    if room.fits(&whole.memory) || wanted == least {
+        return Some(whole).filter(|plan| room.fits(&plan.memory));
+    }
+    if wish.experts_in_ram && wish.gpu_layers.is_none() && facts.experts() > ByteCount::ZERO {
+        let fewest = first(1, layers, |stay| room.accelerators_fit(&start(layers, stay).memory));
+        if let Some(plan) = fewest.map(|stay| start(layers, stay)).filter(|plan| room.fits(&plan.memory)) {
+            return Some(plan);
+        }
+    }
+    // Fewer layers there are less memory there.
+    let away = first(1, wanted - least, |away| room.accelerators_fit(&start(wanted - away, 0).memory))?;
+    Some(start(wanted - away, 0)).filter(|plan| room.fits(&plan.memory))
+}
+
+fn setting(wish: &Wish, context: u64, slots: u32) -> Setting {
+    Setting {
         context,
         slots,
-        offload,
+        offload: vec![],
+        experts_in_ram: 0,
         cache_type_k: wish.cache_type_k,
         cache_type_v: wish.cache_type_v,
         all_outputs: wish.all_outputs,
-    };
-    let layers = u32::try_from(facts.layers.len()).unwrap_or(u32::MAX);
-    let wanted = wish.gpu_layers.unwrap_or(layers).min(layers);
-    let least = if wish.gpu_layers.is_some() { wanted } else { 0 };
-    let accelerators: Vec<_> = capacity.iter().filter(|(device, _)| !device.is_cpu()).collect();
-    if accelerators.is_empty() {
-        return fitting(facts, capacity, setting(vec![]));
     }
-    (least..=wanted).rev().find_map(|count| {
-        // llama.cpp splits layers in proportion to each card's memory.
-        let shares = split(count, &accelerators.iter().map(|(_, capacity)| capacity.as_u64()).collect::<Vec<_>>());
-        let offload =
-            accelerators.iter().zip(shares).map(|((device, _), layers)| ((*device).clone(), layers)).collect();
-        fitting(facts, capacity, setting(offload))
-    })
 }
 
-fn fitting(facts: &Facts, capacity: &Capacity, setting: Setting) -> Option<Plan> {
-    let memory = memory(facts, &setting);
-    let fits = |device: &DeviceName| memory.on(device) <= capacity.get(device).copied().unwrap_or_default();
-    memory.0.keys().all(fits).then(|| Plan { setting, memory: memory.clone() })
+/// The first number from `from` to `to` that `holds`, which does for all after it, by halves.
+fn first(from: u32, to: u32, holds: impl Fn(u32) -> bool) -> Option<u32> {
+    let (mut low, mut high) = (from, to);
+    if low > high || !holds(high) {
+        return None;
+    }
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if holds(middle) {
+            high = middle;
+        } else {
+            low = middle + 1;
+        }
+    }
+    Some(low)
 }
 
 /// `count` shared out in proportion to `weights`, nothing lost.
@@ -171,29 +262,14 @@ fn halves(from: u64, least: u64) -> Vec<u64> {
 }
 
 /// Says what is missing for the smallest start that the wish allows.
-fn misfit(facts: &Facts, wish: &Wish, capacity: &Capacity, context: u64, slots: u32) -> Misfit {
-    let accelerators = capacity.keys().any(|device| !device.is_cpu());
+fn misfit(facts: &Facts, wish: &Wish, room: &Room, context: u64, slots: u32) -> Misfit {
+    let accelerators = !room.accelerators().is_empty();
     let only_vram = accelerators && wish.gpu_layers.is_some_and(|layers| layers > 0);
-    let needed = memory(
-        facts,
-        &Setting {
-            context,
-            slots,
-            offload: vec![],
-            cache_type_k: wish.cache_type_k,
-            cache_type_v: wish.cache_type_v,
-            all_outputs: wish.all_outputs,
-        },
-    )
-    .total();
-    let allowed: ByteCount = if only_vram {
-        capacity.iter().filter(|(device, _)| !device.is_cpu()).map(|(_, capacity)| *capacity).sum()
-    } else {
-        capacity.values().copied().sum()
-    };
+    let needed = memory(facts, &setting(wish, context, slots)).total();
+    let allowed = room.total(only_vram);
     let (limit, what) = if only_vram { (Limit::Vram, "accelerator memory") } else { (Limit::Ram, "memory") };
     let smaller = Wish { context: None, slots: None, ..wish.clone() };
-    let would_fit = wish.context.is_some().then(|| plan(facts, &smaller, capacity).ok()).flatten();
+    let would_fit = wish.context.is_some().then(|| plan_in(facts, &smaller, room).ok()).flatten();
     match would_fit {
         Some(plan) => Misfit {
             limit,
@@ -215,7 +291,8 @@ fn misfit(facts: &Facts, wish: &Wish, capacity: &Capacity, context: u64, slots: 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::memory::tests::smollm2;
+    use crate::memory::tests::{QWEN3_30B_A3B, facts, smollm2};
+    use crate::{Accelerator, Cpu};
     use proptest::prelude::*;
 
     fn capacity(devices: &[(&str, u64)]) -> Capacity {
@@ -242,7 +319,7 @@ mod tests {
         check(
             &open,
             &[("CPU", 100)],
-            "insufficient_ram: it needs at least 216.2 MiB of memory, models may use 100.0 MiB",
+            "insufficient_ram: it needs at least 216.8 MiB of memory, models may use 100.0 MiB",
         );
     }
 
@@ -272,14 +349,53 @@ mod tests {
     fn layers_go_to_the_accelerator_as_far_as_they_fit() {
         let open = Wish::default();
         check(&open, &[("CPU", 4096), ("CUDA0", 24_000)], "4 x 8192, 30 layers offloaded");
-        check(&open, &[("CPU", 4096), ("CUDA0", 800)], "4 x 8192, 14 layers offloaded");
+        check(&open, &[("CPU", 4096), ("CUDA0", 800)], "4 x 8192, 13 layers offloaded");
         check(&open, &[("CPU", 4096), ("CUDA0", 10)], "4 x 8192, 0 layers offloaded");
         let all = Wish { gpu_layers: Some(99), ..open };
         check(
             &all,
             &[("CPU", 4096), ("CUDA0", 100)],
-            "insufficient_vram: it needs at least 216.2 MiB of accelerator memory, models may use 100.0 MiB",
+            "insufficient_vram: it needs at least 216.8 MiB of accelerator memory, models may use 100.0 MiB",
         );
+    }
+
+    #[test]
+    fn experts_stay_in_ram_before_layers_do() {
+        let model = facts(QWEN3_30B_A3B, "Q4_K_M");
+        let check = |experts_in_ram, ram, vram, expected: &str| {
+            let wish = Wish { experts_in_ram, context: Some(8192), slots: Some(1), ..Wish::default() };
+            let setting = plan(&model, &wish, &capacity(&[("CPU", ram), ("CUDA0", vram)])).unwrap().setting;
+            let found = format!("{} layers, experts of {} in RAM", setting.offload[0].1, setting.experts_in_ram);
+            assert_eq!(found, expected);
+        };
+        check(true, 64_000, 24_000, "48 layers, experts of 0 in RAM");
+        check(true, 64_000, 12_000, "48 layers, experts of 20 in RAM");
+        check(true, 64_000, 4_000, "48 layers, experts of 44 in RAM");
+        check(true, 64_000, 1_000, "0 layers, experts of 0 in RAM");
+        check(false, 64_000, 12_000, "29 layers, experts of 0 in RAM");
+    }
+
+    #[test]
+    fn shared_memory_is_counted_once() {
+        let machine = |unified| Machine {
+            ram: ByteCount::mib(900),
+            cpu: Cpu { backend: types::Backend::CpuArm, cores: 8, bandwidth: 1e11 },
+            accelerators: vec![Accelerator {
+                device: DeviceName::new("Metal"),
+                backend: types::Backend::Metal,
+                memory: ByteCount::mib(1000),
+                unified,
+                bandwidth: None,
+                flops: None,
+                link: None,
+            }],
+        };
+        let wish = Wish { context: Some(4096), slots: Some(2), ..Wish::default() };
+        let held = |unified| plan_on(&smollm2(), &wish, &machine(unified)).map(|plan| plan.memory.total());
+        assert!(held(true).unwrap() <= ByteCount::mib(900));
+        let large = Wish { context: Some(8192), slots: Some(4), ..Wish::default() };
+        let fits = |unified| plan_on(&smollm2(), &large, &machine(unified)).is_ok();
+        assert!(fits(false) && !fits(true));
     }
 
     proptest! {

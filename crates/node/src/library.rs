@@ -257,7 +257,7 @@ fn describe(model: &Found, read: &Read, entry: Option<&Entry>, defaults: &Settin
         modified: read.modified.and_then(|at| at.duration_since(UNIX_EPOCH).ok()).map_or(0, |since| since.as_secs()),
         mmproj: model.projector.clone(),
         mode: entry.and_then(|entry| entry.mode).or(header.map(|header| header.mode)).unwrap_or_default(),
-        facts: header.map(|header| fit::Facts { projector: projector_size, ..header.facts.clone() }),
+        facts: header.map(|header| header.facts.clone().with_projector(projector_size)),
         context_native: header.and_then(|header| header.context_native),
         knows_tools: header.is_some_and(|header| header.knows_tools),
         problem: incomplete.or_else(|| read.header.as_ref().err().cloned()),

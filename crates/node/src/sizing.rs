@@ -27,11 +27,13 @@ pub(crate) fn size_up(
             let plan = fit::plan(facts, &wish(model, pending.context_requested, context_max), capacity)
                 .map_err(|misfit| pending.failure(misfit.class, misfit.message))?;
             let offloaded: u32 = plan.setting.offload.iter().map(|(_, layers)| layers).sum();
-            let all = u32::try_from(facts.layers.len()).unwrap_or(u32::MAX);
             spec.context = plan.setting.context;
             spec.slots = plan.setting.slots;
-            // The engine counts its output layer as one more.
-            spec.gpu_layers = if offloaded > 0 && offloaded == all { all + 1 } else { offloaded };
+            // The engine counts its output layer as one more, which goes with the last layer.
+            spec.gpu_layers = if offloaded > 0 { offloaded.saturating_add(1) } else { 0 };
+            if plan.setting.experts_in_ram > 0 {
+                spec.extra_args.extend(["--n-cpu-moe".to_owned(), plan.setting.experts_in_ram.to_string()]);
+            }
             need = plan.memory;
         }
         None => {
@@ -67,11 +69,17 @@ pub(crate) fn refusal(pending: &Pending, short: &[placement::Shortage]) -> LoadF
 pub fn wish(model: &Model, context: Option<u64>, context_max: Option<u64>) -> fit::Wish {
     let settings = &model.settings;
     let stretches = |argument: &String| argument.contains("rope") || argument.contains("yarn");
+    let places_tensors = |argument: &String| {
+        matches!(argument.as_str(), "-ot" | "-cmoe" | "-ncmoe")
+            || argument.contains("cpu-moe")
+            || argument.contains("override-tensor")
+    };
     fit::Wish {
         context: context.or(settings.context),
         context_max,
         slots: settings.slots,
         gpu_layers: settings.gpu_layers,
+        experts_in_ram: !settings.extra_args.iter().any(places_tensors),
         cache_type_k: settings.cache_type_k,
         cache_type_v: settings.cache_type_v,
         all_outputs: settings.embeddings || model.mode != Mode::Chat,

@@ -4,6 +4,8 @@
 //! says one known sentence, [`EmbeddingModel`], which it loads for embeddings, and the files in [`damaged`], which it
 //! must refuse. Knows nothing about how files are read: the reader under test is somebody else's.
 
+pub mod kinds;
+
 use std::fs;
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::Path;

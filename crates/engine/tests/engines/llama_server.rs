@@ -10,7 +10,7 @@ use types::{ByteCount, FailureClass, InstanceState};
 use crate::stage::{LONG, Stage, launch, policy, wait_for};
 
 /// The engine and the model that set-up got. Without them there is nothing to test, and in CI that is a failure.
-fn parts() -> Option<(PathBuf, PathBuf)> {
+pub(crate) fn parts() -> Option<(PathBuf, PathBuf)> {
     let get = |name| std::env::var_os(name).map(PathBuf::from);
     let parts = get("SNUG_LLAMA_SERVER").zip(get("SNUG_SAMPLE_MODEL"));
     assert!(parts.is_some() || std::env::var_os("CI").is_none(), "SNUG_LLAMA_SERVER and SNUG_SAMPLE_MODEL are not set");

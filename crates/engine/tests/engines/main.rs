@@ -2,4 +2,5 @@
 
 mod fake_engine;
 mod llama_server;
+mod memory;
 mod stage;

@@ -1,0 +1,172 @@
+//! Facts from a shape and a quantisation: the same description for models whose files are not here.
+
+use catalog::gguf::slides;
+use catalog::quantization::{Container, Place, Quantization};
+use catalog::shape::{Experts, FeedForward, Layer, Mixer, PartKind, Recurrent, Role, Shape, ShapeError, Tensor};
+use types::ByteCount;
+
+use super::{Activations, Cache, Draft, Facts, Kept, Mixing, Outside, Span, Widths};
+
+impl Facts {
+    /// What a model of this shape is when stored so.
+    ///
+    /// # Errors
+    /// If the shape does not describe its own layers.
+    pub fn of(shape: &Shape, quantization: Quantization) -> Result<Self, ShapeError> {
+        let place = Place::of(shape);
+        let bytes = |tensor: &Tensor, place: &Place| quantization.bytes(tensor, place);
+        let sum = |tensors: &[Tensor]| -> ByteCount { tensors.iter().map(|tensor| bytes(tensor, &place)).sum() };
+        let layers = shape.layers()?;
+        let own_cache = (layers.len() as u64).saturating_sub(shape.shared_kv_layers);
+        // llama.cpp keeps everything for an architecture whose windows it does not know; vLLM and MLX know them.
+        let engine_slides = quantization.container() != Container::Gguf || shape.gguf.as_deref().is_none_or(slides);
+
+        let mut draft = Draft::default();
+        let mut widths = Widths::default();
+        let (mut tensors, mut tensors_of) = (vec![], None);
+        for ((index, at), layer) in (0..).zip((0..).map(|layer| place.at(layer))).zip(&layers) {
+            let (mut weights, mut experts) = (ByteCount::ZERO, ByteCount::ZERO);
+            // Layers of one make follow each other, and have the same tensors.
+            if tensors_of != Some(layer) {
+                tensors = shape.layer_tensors(layer);
+                widths = widths.max(widths_of(shape, layer));
+                tensors_of = Some(layer);
+            }
+            for tensor in &tensors {
+                let size = bytes(tensor, &at);
+                weights += size;
+                if tensor.role.is_routed() {
+                    experts += size;
+                }
+                draft.tensor(size, tensor.role.is_routed());
+            }
+            draft.layer(weights, experts, kept(shape, layer, index < own_cache, engine_slides));
+        }
+        let input = shape.input_tensors();
+        let embedding: Vec<_> = input.iter().filter(|tensor| tensor.role == Role::TokenEmbedding).copied().collect();
+        let experts = layers.iter().find_map(|layer| match layer.feed_forward {
+            FeedForward::Experts(experts) => Some((experts.total, experts.used)),
+            _ => None,
+        });
+        let outside = Outside {
+            input: sum(&input),
+            output: sum(&shape.output_tensors()),
+            tied: if shape.tied { sum(&embedding) } else { ByteCount::ZERO },
+            projector: projector(shape),
+            vocabulary: shape.vocabulary,
+            context: shape.context,
+            experts: experts.unwrap_or_default(),
+            parameters_active: shape.parameters_active()?,
+        };
+        let has_indexer =
+            layers.iter().any(|layer| matches!(layer.mixer, Mixer::Latent { latent, .. } if latent.indexer.is_some()));
+        let activations = Activations {
+            embedding: shape.hidden,
+            layer: widths.widest(true),
+            layer_without_experts: widths.widest(false),
+            state: widths.state(),
+            inputs: shape.per_layer_embedding.saturating_mul(layers.len() as u64),
+            masks: u64::from(has_indexer),
+            output: if shape.bidirectional { 0 } else { shape.vocabulary },
+        };
+        Ok(draft.finish(outside, activations))
+    }
+}
+
+/// Parts that turn images and sound into tokens, which engines keep in 16 bits.
+fn projector(shape: &Shape) -> ByteCount {
+    let senses = shape.parts.iter().filter(|part| matches!(part.kind, PartKind::Vision | PartKind::Audio));
+    senses.map(|part| ByteCount::bytes(part.total_parameters()).saturating_mul(2)).sum()
+}
+
+fn kept(shape: &Shape, layer: &Layer<'_>, own_cache: bool, engine_slides: bool) -> Kept {
+    let nothing = Kept::default();
+    if shape.bidirectional {
+        return nothing;
+    }
+    let cache = |key, value, span| Kept { caches: vec![Cache { key, value, span }], state: 0 };
+    match layer.mixer {
+        Mixer::Full(_) | Mixer::Sliding { .. } | Mixer::Latent { .. } if !own_cache => nothing,
+        Mixer::Full(attention) => {
+            cache(attention.kv_heads * attention.head, attention.kv_heads * attention.value_head(), Span::Context)
+        }
+        Mixer::Sliding { attention, window } => {
+            let span = if engine_slides { Span::Window(window) } else { Span::Context };
+            cache(attention.kv_heads * attention.head, attention.kv_heads * attention.value_head(), span)
+        }
+        Mixer::Latent { latent, .. } => {
+            let mut kept = cache(latent.rank + latent.rope, 0, Span::Context);
+            kept.caches.extend(latent.indexer.map(|indexer| Cache {
+                key: indexer.head,
+                value: 0,
+                span: Span::Context,
+            }));
+            kept
+        }
+        Mixer::Recurrent(recurrent) => {
+            let values = recurrent.convolution_state(shape.hidden).saturating_add(recurrent.state(shape.hidden));
+            Kept { caches: vec![], state: values.saturating_mul(4) }
+        }
+        Mixer::None => nothing,
+    }
+}
+
+fn widths_of(shape: &Shape, layer: &Layer<'_>) -> Widths {
+    let mut widths = Widths { embedding: shape.hidden, ..Widths::default() };
+    // AltUp of Gemma 3n: four streams.
+    if shape.gguf.as_deref() == Some("gemma3n") {
+        widths.streams = 3;
+    }
+    match layer.mixer {
+        Mixer::Full(attention) | Mixer::Sliding { attention, .. } => {
+            widths.query = attention.heads * attention.head;
+            widths.key = attention.kv_heads * attention.head;
+        }
+        Mixer::Latent { latent, heads } => {
+            widths.latent = Some((heads, latent.key + latent.rope, latent.rank, latent.rope));
+            widths.indexer = latent.indexer.map_or(0, |indexer| indexer.heads * indexer.head);
+        }
+        Mixer::Recurrent(recurrent) => widths.recurrent = Some(mixing(recurrent, shape.hidden)),
+        Mixer::None => {}
+    }
+    match layer.feed_forward {
+        FeedForward::Dense { width, gated } => (widths.feed_forward, widths.gated) = (width, gated),
+        FeedForward::Experts(experts) => {
+            let Experts { used, width, latent, gated, dense_width, .. } = *experts;
+            widths.experts = used * width;
+            widths.experts_out = used * if latent > 0 { latent } else { shape.hidden };
+            widths.experts_gated = gated;
+            (widths.feed_forward, widths.gated) = (dense_width, true);
+        }
+        FeedForward::None => {}
+    }
+    widths
+}
+
+fn mixing(recurrent: &Recurrent, hidden: u64) -> Mixing {
+    match *recurrent {
+        Recurrent::Mamba { inner, state, time_step, .. } => Mixing::Mamba {
+            projection: 2 * inner + time_step,
+            // It keeps no second copy of what it convolves.
+            convolution: inner / 2,
+            inner,
+            state: inner * state,
+        },
+        Recurrent::Mamba2 { inner, state, heads, groups, .. } => {
+            let convolution = inner + 2 * groups * state;
+            Mixing::Mamba { projection: inner + convolution + heads, convolution, inner, state: inner * state }
+        }
+        Recurrent::DeltaNet { key_heads, value_heads, key, value, .. } => {
+            let inner = value_heads * value;
+            Mixing::DeltaNet { convolution: 2 * key_heads * key + inner, inner }
+        }
+        Recurrent::Kda { heads, head, .. } | Recurrent::Lightning { heads, head } => {
+            Mixing::Linear { inner: heads * head }
+        }
+        Recurrent::ShortConvolution { .. } => Mixing::ShortConvolution,
+        Recurrent::Rwkv { head, .. } => Mixing::Rwkv { state: hidden * head },
+        Recurrent::RgLru { width, .. } => {
+            Mixing::Mamba { projection: 2 * width, convolution: width, inner: width, state: width }
+        }
+    }
+}
