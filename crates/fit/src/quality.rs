@@ -7,6 +7,7 @@
 //! catalogue's own evaluated models, so there is nothing here to keep up to date but the rows.
 
 use catalog::catalogue::{Benchmark, Capability, Evaluation, Model, UseCase};
+use catalog::quantization::Quantization;
 
 /// The trend counts as much as a measurement of this weight.
 const TREND_WEIGHT: f64 = 1.5;
@@ -94,6 +95,15 @@ pub fn quality(model: &Model, trend: &Trend) -> Quality {
         || model.capabilities.contains(&Capability::Chat);
     let index = if converses { index } else { index - NOT_TAUGHT_TO_CHAT };
     Quality { index: index.clamp(1.0, 99.0), evaluations: model.evaluations.len() }
+}
+
+/// Points of quality that a quantisation costs a model of so many parameters: a point for each percent by which
+/// perplexity grows, as published for a model of 8 billion; larger models lose less, about as (8 B / size)^0.4
+/// (llama.cpp's first k-quant tables: Q2_K costs LLaMA 7B 15 %, 13B 11 %, 65B 7 %). At most 60.
+#[expect(clippy::cast_precision_loss, reason = "a power of a ratio")]
+pub fn quality_loss(quantization: Quantization, parameters: u64) -> f64 {
+    let by_size = (8e9 / (parameters.max(1) as f64)).powf(0.4);
+    (quantization.penalty() * 100.0 * by_size).min(60.0)
 }
 
 fn is_vectors(use_case: UseCase) -> bool {

@@ -88,7 +88,14 @@ fn kept(shape: &Shape, layer: &Layer<'_>, own_cache: bool, engine_slides: bool) 
     match layer.mixer {
         Mixer::Full(_) | Mixer::Sliding { .. } | Mixer::Latent { .. } if !own_cache => nothing,
         Mixer::Full(attention) => {
-            cache(attention.kv_heads * attention.head, attention.kv_heads * attention.value_head(), Span::Context)
+            let (key, value) = (attention.kv_heads * attention.head, attention.kv_heads * attention.value_head());
+            let mut kept = cache(key, value, Span::Context);
+            kept.caches.extend(attention.indexer.map(|indexer| Cache {
+                key: indexer.head,
+                value: 0,
+                span: Span::Context,
+            }));
+            kept
         }
         Mixer::Sliding { attention, window } => {
             let span = if engine_slides { Span::Window(window) } else { Span::Context };
@@ -101,6 +108,15 @@ fn kept(shape: &Shape, layer: &Layer<'_>, own_cache: bool, engine_slides: bool) 
                 value: 0,
                 span: Span::Context,
             }));
+            kept
+        }
+        Mixer::Compressed { compressed, ratio, .. } => {
+            let mut kept = cache(compressed.head, 0, Span::Window(compressed.window));
+            if ratio > 0 {
+                let chooses = ratio == compressed.sparse_ratio;
+                let key = compressed.head + if chooses { compressed.indexer.head } else { 0 };
+                kept.caches.push(Cache { key, value: 0, span: Span::Compressed(ratio) });
+            }
             kept
         }
         Mixer::Recurrent(recurrent) => {
@@ -125,6 +141,11 @@ fn widths_of(shape: &Shape, layer: &Layer<'_>) -> Widths {
         Mixer::Latent { latent, heads } => {
             widths.latent = Some((heads, latent.key + latent.rope, latent.rank, latent.rope));
             widths.indexer = latent.indexer.map_or(0, |indexer| indexer.heads * indexer.head);
+        }
+        Mixer::Compressed { compressed, heads, .. } => {
+            widths.query = heads * compressed.head;
+            widths.key = compressed.head;
+            widths.indexer = compressed.indexer.heads * compressed.indexer.head;
         }
         Mixer::Recurrent(recurrent) => widths.recurrent = Some(mixing(recurrent, shape.hidden)),
         Mixer::None => {}
