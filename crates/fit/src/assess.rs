@@ -11,8 +11,8 @@ use crate::level::{FitLevel, RunMode, USABLE_SHARE};
 use crate::machine::Machine;
 use crate::memory::{Setting, memory};
 use crate::quality::Quality;
-use crate::score::{Components, Demand};
 use crate::reads::places;
+use crate::score::{Components, Demand};
 use crate::speed::{Engine, Quant, Speed, Work, estimate};
 
 /// The context reckoned with where nobody names one, tokens: long enough for most, and what engines are started with.

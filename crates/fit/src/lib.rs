@@ -10,8 +10,8 @@ mod machine;
 mod memory;
 mod plan;
 mod quality;
-mod runtime;
 mod reads;
+mod runtime;
 mod score;
 pub mod speed;
 
