@@ -83,13 +83,26 @@ struct Read {
 fn read(path: &Path) -> anyhow::Result<Read> {
     let mut reader = csv::Reader::from_path(path).with_context(|| format!("cannot read {}", path.display()))?;
     let mut read = Read { cases: Vec::new(), left_out: Vec::new() };
+    let mut unreadable = None;
     for row in reader.deserialize() {
-        let row: Measurement = row.with_context(|| format!("{} lacks a column", path.display()))?;
+        let row: Measurement = match row {
+            Ok(row) => row,
+            Err(error) => {
+                unreadable.get_or_insert(error);
+                read.left_out.push(("a row that cannot be read", false));
+                continue;
+            }
+        };
         match Setup::of(&row) {
             Ok(setup) => read.cases.push(Case { row, setup }),
             Err(reason) => read.left_out.push((reason, row.in_anchor_set == 1)),
         }
     }
-    anyhow::ensure!(!read.cases.is_empty(), "{} has no usable row", path.display());
-    Ok(read)
+    match unreadable {
+        Some(error) if read.cases.is_empty() => {
+            Err(error).with_context(|| format!("{} has no usable row; the first", path.display()))
+        }
+        _ if read.cases.is_empty() => anyhow::bail!("{} has no usable row", path.display()),
+        _ => Ok(read),
+    }
 }

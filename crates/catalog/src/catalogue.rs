@@ -5,11 +5,12 @@
 
 mod evaluation;
 mod repository;
+mod write;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, LazyLock};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 pub use evaluation::{Benchmark, Evaluation};
 pub use repository::{Format, Repository};
@@ -59,7 +60,7 @@ pub struct Model {
 }
 
 /// What a model is made for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum UseCase {
     /// Text of any kind.
@@ -81,7 +82,7 @@ pub enum UseCase {
 }
 
 /// What a model can do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Capability {
     /// Follows a conversation.
@@ -140,53 +141,98 @@ pub enum Error {
     },
 }
 
-/// A file of the catalogue.
-#[derive(Deserialize)]
+/// A file of the catalogue, as it is written down.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-struct File {
+pub struct File {
+    /// Architectures that its models have.
     #[serde(default)]
-    shape: Vec<Shape>,
+    pub shape: Vec<Shape>,
+    /// Models.
     #[serde(default)]
-    model: Vec<Row>,
+    pub model: Vec<Row>,
+    /// More repositories of models that are described elsewhere.
+    #[serde(default)]
+    pub repacks: Vec<Repacks>,
 }
 
 /// A model as it is written down.
-#[derive(Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-struct Row {
-    id: String,
-    provider: String,
-    shape: String,
+pub struct Row {
+    /// See [`Model::id`].
+    pub id: String,
+    /// See [`Model::provider`].
+    pub provider: String,
+    /// The name of its [`Shape`].
+    pub shape: String,
     /// As the hub counts them.
-    parameters: u64,
+    pub parameters: u64,
     /// Where the maker's figure is known; else computed.
     #[serde(default)]
-    active: Option<u64>,
+    pub active: Option<u64>,
     /// Where not the shape's.
     #[serde(default)]
-    context: Option<u64>,
-    released: String,
-    license: String,
-    use_case: UseCase,
+    pub context: Option<u64>,
+    /// `YYYY-MM-DD`.
+    pub released: String,
+    /// SPDX id, or the hub's id of a licence that has none.
+    pub license: String,
+    /// What it is made for.
+    pub use_case: UseCase,
+    /// What it can do.
     #[serde(default)]
-    capabilities: Vec<Capability>,
+    pub capabilities: Vec<Capability>,
+    /// Percent by benchmark.
     #[serde(default)]
-    evaluations: HashMap<Benchmark, f64>,
+    pub evaluations: BTreeMap<Benchmark, f64>,
     /// How its own repository stores the weights: `BF16` unless stated.
     #[serde(default)]
-    native: Option<String>,
+    pub native: Option<String>,
+    /// Repositories that hold it as GGUF.
     #[serde(default)]
-    gguf: Vec<String>,
+    pub gguf: Vec<String>,
+    /// For MLX.
     #[serde(default)]
-    mlx: Vec<String>,
+    pub mlx: Vec<String>,
+    /// As AWQ.
     #[serde(default)]
-    awq: Vec<String>,
+    pub awq: Vec<String>,
+    /// As GPTQ.
     #[serde(default)]
-    gptq: Vec<String>,
+    pub gptq: Vec<String>,
+    /// As 8-bit floats.
     #[serde(default)]
-    fp8: Vec<String>,
+    pub fp8: Vec<String>,
+    /// As 4-bit floats.
     #[serde(default)]
-    fp4: Vec<String>,
+    pub fp4: Vec<String>,
+}
+
+/// Repositories that repack a model which is described elsewhere.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Repacks {
+    /// The model's id.
+    pub model: String,
+    /// As GGUF.
+    #[serde(default)]
+    pub gguf: Vec<String>,
+    /// For MLX.
+    #[serde(default)]
+    pub mlx: Vec<String>,
+    /// As AWQ.
+    #[serde(default)]
+    pub awq: Vec<String>,
+    /// As GPTQ.
+    #[serde(default)]
+    pub gptq: Vec<String>,
+    /// As 8-bit floats.
+    #[serde(default)]
+    pub fp8: Vec<String>,
+    /// As 4-bit floats.
+    #[serde(default)]
+    pub fp4: Vec<String>,
 }
 
 impl Catalogue {
@@ -202,12 +248,13 @@ impl Catalogue {
         &EMBEDDED
     }
 
-    /// Adds the rows of a file; a row replaces one of the same id. Nothing is changed if any row is refused.
+    /// Adds the rows of a file; a row replaces one of the same id. Nothing is changed if any row is refused. Repacks of
+    /// models that nobody describes are passed over: a file may be older than what it adds to.
     ///
     /// # Errors
     /// If the text is not of the catalogue's form or a row does not add up; all problems are told.
     pub fn add(&mut self, file: &str, text: &str) -> Result<(), Problems> {
-        let File { shape, model } = toml::from_str(text)
+        let File { shape, model, repacks } = toml::from_str(text)
             .map_err(|source| Problems(vec![Error::Form { file: file.to_owned(), source: Box::new(source) }]))?;
         let shapes: HashMap<String, Arc<Shape>> =
             shape.into_iter().map(|shape| (shape.name.clone(), Arc::new(shape))).collect();
@@ -231,6 +278,16 @@ impl Catalogue {
                 None => {
                     self.by_id.insert(model.id.clone(), self.models.len());
                     self.models.push(model);
+                }
+            }
+        }
+        for more in repacks {
+            if let Some(&index) = self.by_id.get(&more.model) {
+                let known = &mut self.models[index].repositories;
+                for repository in more.repositories() {
+                    if !known.iter().any(|other| other.id == repository.id) {
+                        known.push(repository);
+                    }
                 }
             }
         }
@@ -278,19 +335,10 @@ impl Row {
             None => self.parameters,
         };
         let mut repositories = vec![Repository::own(&self.id, self.native.as_deref())];
-        for (format, names) in [
-            (Format::Gguf, &self.gguf),
-            (Format::Mlx, &self.mlx),
-            (Format::Awq, &self.awq),
-            (Format::Gptq, &self.gptq),
-            (Format::Fp8, &self.fp8),
-            (Format::Fp4, &self.fp4),
-        ] {
-            repositories.extend(names.iter().map(|name| Repository::repack(name, format)));
-        }
-        let mut evaluations: Vec<Evaluation> =
+        let Self { gguf, mlx, awq, gptq, fp8, fp4, .. } = &self;
+        repositories.extend(repacked([gguf, mlx, awq, gptq, fp8, fp4]));
+        let evaluations: Vec<Evaluation> =
             self.evaluations.iter().map(|(&benchmark, &score)| Evaluation { benchmark, score }).collect();
-        evaluations.sort_by_key(|evaluation| evaluation.benchmark);
         Ok(Model {
             context: self.context.unwrap_or(shape.context),
             parameters_active: active.min(self.parameters),
@@ -306,6 +354,21 @@ impl Row {
             repositories,
         })
     }
+}
+
+impl Repacks {
+    fn repositories(&self) -> Vec<Repository> {
+        repacked([&self.gguf, &self.mlx, &self.awq, &self.gptq, &self.fp8, &self.fp4])
+    }
+}
+
+/// The repositories under these names, in the order in which a row lists formats.
+fn repacked(names: [&Vec<String>; 6]) -> Vec<Repository> {
+    let formats = [Format::Gguf, Format::Mlx, Format::Awq, Format::Gptq, Format::Fp8, Format::Fp4];
+    let of = |(format, names): (Format, &Vec<String>)| -> Vec<Repository> {
+        names.iter().map(|name| Repository::repack(name, format)).collect()
+    };
+    formats.into_iter().zip(names).flat_map(of).collect()
 }
 
 /// Whether it has the form of a date; impossible days are not noticed.
@@ -339,5 +402,28 @@ mod tests {
             }
         }
         assert!(problems.is_empty(), "{}", problems.join("\n"));
+    }
+
+    #[test]
+    fn what_is_written_reads_back_the_same() {
+        for (file, text) in FILES {
+            let read: File = toml::from_str(text).unwrap();
+            let again: File =
+                toml::from_str(&read.to_toml().unwrap()).unwrap_or_else(|error| panic!("{file}: {error}"));
+            assert!(read == again, "{file} is not the same after it was written and read");
+        }
+    }
+
+    #[test]
+    fn repacks_are_added_to_models_that_are_known() {
+        let mut catalogue = Catalogue::embedded().clone();
+        let model = "Qwen/Qwen3-8B";
+        let before = catalogue.get(model).unwrap().repositories.len();
+        let known = catalogue.get(model).unwrap().repositories.last().unwrap().id.clone();
+        let text = format!(
+            "[[repacks]]\nmodel = \"{model}\"\ngguf = [\"a/b-GGUF\", \"{known}\"]\n[[repacks]]\nmodel = \"no/body\"\n"
+        );
+        catalogue.add("more.toml", &text).unwrap();
+        assert_eq!(catalogue.get(model).unwrap().repositories.len(), before + 1);
     }
 }

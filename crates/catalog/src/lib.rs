@@ -4,6 +4,7 @@
 //! and no engine; whoever calls does the input and output.
 //!
 //! - [`catalogue`] holds the base models whose facts come with the program.
+//! - [`hf`] reads the configuration and the weights' headers of a Hugging Face folder.
 //! - [`gguf`] reads the header of a model file.
 //! - [`name`] takes a file's stem apart into id, variant and place in a split set.
 //! - [`discover`] groups the files of a folder or of the Hugging Face cache into models.
@@ -14,6 +15,7 @@
 pub mod catalogue;
 pub mod discover;
 pub mod gguf;
+pub mod hf;
 pub mod name;
 pub mod names;
 pub mod quantization;

@@ -4,16 +4,17 @@
 //! recurrent state, nothing) and a feed-forward part (dense, experts, nothing). What an engine keeps in memory for a
 //! layer follows from the mixer; what it reads for a token follows from the tensors.
 
+mod bounds;
 mod mixer;
 mod tensor;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
-pub use mixer::{Attention, Indexer, Latent, Mixer, Recurrent, Sliding};
+pub use mixer::{Attention, Compressed, Indexer, Latent, Mixer, Recurrent, Sliding};
 pub use tensor::{Role, Tensor};
 
 /// The architecture of a model, shared by all models of the same make: base, instruct, distilled into.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Shape {
     /// Its name in the catalogue, such as `qwen3-8b`.
@@ -40,6 +41,9 @@ pub struct Shape {
     /// Rows of that second embedding; as many as `vocabulary` unless stated.
     #[serde(default)]
     pub per_layer_vocabulary: Option<u64>,
+    /// Rows that runs of tokens are hashed to, looked up like an embedding (Engram, arXiv 2601.07372).
+    #[serde(default)]
+    pub ngrams: Option<Ngrams>,
     /// Layers, counted from the end, that reuse the KV cache of an earlier one.
     #[serde(default)]
     pub shared_kv_layers: u64,
@@ -54,14 +58,24 @@ pub struct Shape {
     pub parts: Vec<Part>,
 }
 
+/// A table of what runs of tokens mean, all heads of all layers that use it together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ngrams {
+    /// Its rows.
+    pub rows: u64,
+    /// Elements of a row.
+    pub width: u64,
+}
+
 /// Consecutive layers of one make, or of a repeating pattern of makes.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Block {
     /// How many.
     pub layers: u32,
     /// The mixer of each layer, a letter each, repeated as often as needed: `f` full attention, `s` sliding window,
-    /// `r` recurrent, `n` none. Default: `f`, or `r` where only `recurrent` is given.
+    /// `r` recurrent, `n` none; of compressed attention `w` window only, `c` sparse, `h` heavily compressed. Default: `f`, or `r` where only `recurrent` is given.
     #[serde(default)]
     pub mixers: Option<String>,
     /// The feed-forward part of each layer, a letter each, repeated as often as needed: `d` dense, `e` experts,
@@ -77,6 +91,9 @@ pub struct Block {
     /// Multi-head latent attention: what is cached is one small vector for each token.
     #[serde(default)]
     pub latent: Option<Latent>,
+    /// Compressed attention: what is cached of older tokens is one row for several.
+    #[serde(default)]
+    pub compressed: Option<Compressed>,
     /// A state of fixed size in place of attention.
     #[serde(default)]
     pub recurrent: Option<Recurrent>,
@@ -92,7 +109,7 @@ pub struct Block {
 }
 
 /// A mixture of experts.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Experts {
     /// Routed experts of a layer.
@@ -116,7 +133,7 @@ pub struct Experts {
 }
 
 /// A part beside the layers: a vision tower, an audio encoder, a head for several tokens at once.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Part {
     /// What it is for.
@@ -142,7 +159,7 @@ pub struct Part {
 }
 
 /// What a part is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PartKind {
     /// Images into tokens; in GGUF a file of its own (`mmproj`).
@@ -215,6 +232,18 @@ pub enum ShapeError {
         /// What is zero.
         what: &'static str,
     },
+    /// A number so large that sums over it would mean nothing.
+    #[error("shape {shape}: {what} is {found}; at most {limit} is believed")]
+    TooLarge {
+        /// The shape's name.
+        shape: String,
+        /// What is too large.
+        what: &'static str,
+        /// What it says.
+        found: u64,
+        /// What is believed.
+        limit: u64,
+    },
     /// More layers than any model has.
     #[error("shape {shape}: {layers} layers; at most 4096 are believed")]
     TooManyLayers {
@@ -233,7 +262,7 @@ impl Shape {
     /// Its layers, from the first to the last.
     ///
     /// # Errors
-    /// If a block's letters name what it does not describe.
+    /// If a block's letters name what it does not describe, or a number cannot be meant.
     pub fn layers(&self) -> Result<Vec<Layer<'_>>, ShapeError> {
         let count: u64 = self.blocks.iter().map(|block| u64::from(block.layers)).sum();
         if count > 4096 {
@@ -244,6 +273,7 @@ impl Shape {
                 return Err(ShapeError::Zero { shape: self.name.clone(), what });
             }
         }
+        bounds::check(self)?;
         let mut layers = Vec::new();
         for block in &self.blocks {
             let mixers = block.mixers.as_deref().unwrap_or(match &block.recurrent {
@@ -252,6 +282,9 @@ impl Shape {
             });
             let feed_forwards =
                 block.feed_forwards.as_deref().unwrap_or(if block.experts.is_some() { "e" } else { "d" });
+            if mixers.is_empty() || feed_forwards.is_empty() {
+                return Err(ShapeError::Missing { shape: self.name.clone(), what: "no letter at all" });
+            }
             let letters = mixers.chars().cycle().zip(feed_forwards.chars().cycle());
             for (mixer, feed_forward) in letters.take(block.layers as usize) {
                 layers.push(Layer {
@@ -268,6 +301,9 @@ impl Shape {
         let mut tensors = vec![Tensor::matrix(Role::TokenEmbedding, self.hidden, self.vocabulary)];
         if self.positions > 0 {
             tensors.push(Tensor::matrix(Role::Other, self.hidden, self.positions));
+        }
+        if let Some(ngrams) = self.ngrams {
+            tensors.push(Tensor::matrix(Role::PerLayerEmbedding, ngrams.width, ngrams.rows));
         }
         if self.per_layer_embedding > 0 {
             let width = self.per_layer_embedding.saturating_mul(self.layer_count());
@@ -393,11 +429,21 @@ impl Shape {
                 let sliding = block.sliding.as_ref().ok_or_else(|| missing("a sliding window"))?;
                 Mixer::Sliding { attention: sliding.over(attention), window: sliding.window }
             }
+            'w' | 'c' | 'h' => {
+                let attention = block.attention.ok_or_else(|| missing("attention"))?;
+                let compressed = block.compressed.as_ref().ok_or_else(|| missing("compressed attention"))?;
+                let ratio = match letter {
+                    'c' => compressed.sparse_ratio,
+                    'h' => compressed.heavy_ratio,
+                    _ => 0,
+                };
+                Mixer::Compressed { compressed, heads: attention.heads, ratio }
+            }
             'r' => Mixer::Recurrent(block.recurrent.as_ref().ok_or_else(|| missing("a recurrent state"))?),
             'n' => Mixer::None,
             letter => {
                 let (shape, field) = (self.name.clone(), "mixers");
-                return Err(ShapeError::Letter { shape, field, letter, allowed: "f, s, r, n" });
+                return Err(ShapeError::Letter { shape, field, letter, allowed: "f, s, r, n, w, c, h" });
             }
         })
     }
@@ -508,7 +554,7 @@ mod tests {
             };
             assert_eq!(shape.layers().unwrap_err().to_string(), expected);
         };
-        check("q", "shape x: 'q' in \"mixers\" is none of f, s, r, n");
+        check("q", "shape x: 'q' in \"mixers\" is none of f, s, r, n, w, c, h");
         check("s", "shape x: a layer is said to have attention, but the block does not describe it");
         check("r", "shape x: a layer is said to have a recurrent state, but the block does not describe it");
         check("n", "shape x: a layer is said to have a dense feed-forward part, but the block does not describe it");

@@ -228,7 +228,7 @@ pub fn estimate_with(constants: &Constants, machine: &Machine, work: &Work<'_>) 
     let mut confidence = Confidence::Calibrated;
     let mut prefill = 0.0;
     let mut slowest = 0.0;
-    let mut longest_of_all = 0.0_f64;
+    let mut longest = 0.0_f64;
     let mut prefill_longest = 0.0_f64;
     let mut leading = Platform::Cpu;
     let mut on_accelerators = 0_u32;
@@ -239,7 +239,7 @@ pub fn estimate_with(constants: &Constants, machine: &Machine, work: &Work<'_>) 
         let overhead = memory.rates.overhead(work) * share;
         basis.kv_read += place.kv_read;
         basis.overhead += overhead;
-        longest_of_all = longest_of_all.max(time + overhead);
+        longest = longest.max(time + overhead);
         if memory.on_cpu {
             basis.cpu_time += time;
         } else {
@@ -263,12 +263,16 @@ pub fn estimate_with(constants: &Constants, machine: &Machine, work: &Work<'_>) 
         // Every card works on its share of each layer at the same time, and all wait for each other twice a layer.
         let waits = 2.0 * f64::from(work.layers) * constants.all_reduce;
         basis.overhead = basis.overhead / f64::from(on_accelerators) + waits;
-        decode = longest_of_all + waits;
+        decode = longest + waits;
         prefill = prefill_longest;
     } else {
         let hop = hops * constants.hop;
         basis.overhead += hop;
         decode += hop;
+        if basis.cpu_time == 0.0 {
+            // A prompt's batches follow each other from card to card: all cards work at once.
+            prefill = prefill_longest;
+        }
     }
     if work.drafts {
         decode /= constants.draft_gain;

@@ -16,7 +16,7 @@ use types::{Backend, ByteCount};
 use crate::known;
 use crate::pci::{self, Card};
 use crate::probe::Probe;
-use crate::{Accelerator, Source, Vendor};
+use crate::{Accelerator, PciId, Source, Vendor};
 
 const NAMES_HINT: &str = "its cards are listed under the names that the kernel knows";
 
@@ -46,10 +46,13 @@ pub(crate) fn look(probe: &mut Probe) -> Vec<Accelerator> {
 /// What is used and free of its own memory now.
 pub(crate) fn refresh(probe: &mut Probe, accelerators: &mut [Accelerator]) {
     let is_card = |one: &&mut Accelerator| one.vendor == Vendor::Amd && one.source == Source::Sysfs && !one.unified;
-    for one in accelerators.iter_mut().filter(is_card) {
-        let Some(address) = &one.address else { continue };
-        let folder = PathBuf::from("sys/bus/pci/devices").join(address);
-        if let Some(used) = probe.number(folder.join("mem_info_vram_used")).map(ByteCount::bytes) {
+    let mut told: Vec<&mut Accelerator> = accelerators.iter_mut().filter(is_card).collect();
+    if told.is_empty() {
+        return;
+    }
+    for card in pci::cards(probe, 0x1002) {
+        let Some(one) = told.iter_mut().find(|one| one.address.as_ref() == Some(&card.address)) else { continue };
+        if let Some(used) = probe.number(card.folder.join("mem_info_vram_used")).map(ByteCount::bytes) {
             one.used = Some(used);
             one.free = Some(one.memory.saturating_sub(used));
         }
@@ -77,6 +80,17 @@ fn accelerator(probe: &mut Probe, card: &Card, topology: &[Node]) -> Option<Acce
     let vram_used = size(probe, "mem_info_vram_used");
     let gtt = size(probe, "mem_info_gtt_total").unwrap_or_default();
     let name = name(probe, card, vram);
+    if let Some(render) = card.render.as_ref().map(|render| format!("dev/dri/{render}")) {
+        if !probe.exists(&render) {
+            probe.note(name, format!("/{render} is not here"), "give the container its devices: --device /dev/dri");
+            return None;
+        }
+        if !probe.may_open(&render) {
+            let hint = "add this user to the groups `render` and `video`, and log in anew";
+            probe.note(name, format!("/{render} may not be opened by this user"), hint);
+            return None;
+        }
+    }
     let kind = if is_apu(card.id.device) { graphics(card.id.device) } else { Graphics::Card };
     let mut one = match kind {
         Graphics::TooSmall => {
@@ -113,17 +127,6 @@ fn accelerator(probe: &mut Probe, card: &Card, topology: &[Node]) -> Option<Acce
     let node = topology.iter().find(|node| node.address == card.address);
     one.compute_capability = node.map(|node| node.target.clone());
     one.backend = backend(probe, card, &one.name, kind, node);
-    if let Some(render) = card.render.as_ref().map(|render| format!("dev/dri/{render}")) {
-        if !probe.exists(&render) {
-            probe.note(one.name, format!("/{render} is not here"), "give the container its devices: --device /dev/dri");
-            return None;
-        }
-        if !probe.may_open(&render) {
-            let hint = "add this user to the groups `render` and `video`, and log in anew";
-            probe.note(one.name, format!("/{render} may not be opened by this user"), hint);
-            return None;
-        }
-    }
     Some(one)
 }
 
@@ -169,6 +172,11 @@ fn graphics(device: u16) -> Graphics {
         0x1304..=0x131d | 0x9830..=0x98ff | 0x15d8 | 0x15dd | 0x1636 | 0x1638 | 0x164c | 0x15e7 => Graphics::Old,
         _ => Graphics::Modern,
     }
+}
+
+/// Whether it is a processor's graphics that only draw a desktop.
+pub(crate) fn is_too_small(id: PciId) -> bool {
+    id.vendor == 0x1002 && graphics(id.device) == Graphics::TooSmall
 }
 
 fn fallback_name(card: &Card) -> String {

@@ -14,7 +14,7 @@ type Look = fn(&mut Probe) -> Vec<Accelerator>;
 /// What this machine has. Blocks for [`Doors::time`] at most, and never fails: what could not be read is a note.
 pub fn detect(doors: &Doors) -> System {
     let end = Instant::now() + doors.time;
-    let mut probe = Probe::new(doors, Ram::default());
+    let mut probe = Probe::new(doors, Ram::default(), a_little_before(end, doors));
     let ram = system_memory(&mut probe, doors);
     let cpu = cpu::read(&mut probe, doors.os, &doors.root);
     let looks: &[(&'static str, Look)] = match doors.os {
@@ -33,6 +33,10 @@ pub fn detect(doors: &Doors) -> System {
         one.part = one.part.or_else(|| known::part(one, ram));
         let target = one.part.map(|part| part.target).filter(|target| !target.is_empty());
         one.compute_capability = one.compute_capability.take().or_else(|| target.map(str::to_owned));
+    }
+    for (name, value) in doors.visibility.iter().filter(|_| !accelerators.is_empty()) {
+        let text = format!("is set to `{value}`: engines see only those devices");
+        notes.push(Note::new(*name, text, "unset it if they are to use all that are listed"));
     }
     for note in &notes {
         tracing::debug!(about = note.about, "{note}");
@@ -84,7 +88,7 @@ fn look_through(doors: &Doors, ram: Ram, looks: &[(&'static str, Look)], end: In
         let (doors, look, sender) = (doors.clone(), *look, sender.clone());
         let thread = std::thread::Builder::new().name(format!("look-{name}"));
         // Without a thread there is no answer, which is noted below.
-        let _ = thread.spawn(move || answer(&doors, ram, look, index, &sender));
+        let _ = thread.spawn(move || answer(&doors, ram, end, look, index, &sender));
     }
     drop(sender);
     let mut has_ended = true;
@@ -112,8 +116,13 @@ fn look_through(doors: &Doors, ram: Ram, looks: &[(&'static str, Look)], end: In
     all
 }
 
-fn answer(doors: &Doors, ram: Ram, look: Look, index: usize, sender: &SyncSender<(usize, Found)>) {
-    let mut probe = Probe::new(doors, ram);
+/// What a door that ran out of time has to say must still be heard.
+fn a_little_before(end: Instant, doors: &Doors) -> Instant {
+    end.checked_sub(doors.time / 10).unwrap_or(end)
+}
+
+fn answer(doors: &Doors, ram: Ram, end: Instant, look: Look, index: usize, sender: &SyncSender<(usize, Found)>) {
+    let mut probe = Probe::new(doors, ram, a_little_before(end, doors));
     let accelerators = look(&mut probe);
     let (notes, records) = probe.into_parts();
     // If nobody waits any more, the answer came too late.
@@ -147,7 +156,7 @@ fn without_lesser(accelerators: Vec<Accelerator>, notes: &mut Vec<Note>) -> Vec<
 /// started but `nvidia-smi` where it was the one that told. Blocks for as long as a driver does, though.
 pub(crate) fn refresh(doors: &Doors, system: &System) -> System {
     let mut system = system.clone();
-    let mut probe = Probe::new(doors, system.ram);
+    let mut probe = Probe::new(doors, system.ram, Instant::now() + doors.time);
     let ram = system_memory(&mut probe, doors);
     if ram != Ram::default() {
         system.ram = ram;

@@ -5,7 +5,7 @@ use types::ByteCount;
 use crate::known;
 use crate::pci::{self, Card};
 use crate::probe::Probe;
-use crate::{Accelerator, Source, Vendor};
+use crate::{Accelerator, PciId, Source, Vendor};
 
 /// Every card, and a processor's graphics if they are worth computing on.
 pub(crate) fn look(probe: &mut Probe) -> Vec<Accelerator> {
@@ -24,7 +24,7 @@ fn accelerator(probe: &mut Probe, card: &Card) -> Option<Accelerator> {
         return None;
     }
     let mut one = if is_integrated {
-        if is_too_old(card.id.device) {
+        if is_too_old(card.id) {
             let text = format!("graphics of a generation that does not compute faster than its cores ({})", card.id);
             probe.note("Intel", text, "");
             return None;
@@ -71,8 +71,9 @@ fn own_memory(probe: &mut Probe, card: &Card) -> Option<ByteCount> {
 }
 
 /// Generations before Xe (11 and older), by device number. Source: the kernel's `include/drm/intel/pciids.h`.
-fn is_too_old(device: u16) -> bool {
-    matches!(device >> 8, 0x00..=0x45 | 0x4e | 0x59 | 0x5a | 0x84 | 0x87 | 0x8a | 0x9b | 0xa0)
+pub(crate) fn is_too_old(id: PciId) -> bool {
+    let is_old = matches!(id.device >> 8, 0x00..=0x45 | 0x4e | 0x59 | 0x5a | 0x84 | 0x87 | 0x8a | 0x9b | 0xa0);
+    id.vendor == 0x8086 && is_old
 }
 
 /// What a number belongs to where it has no name of its own. Source: the same.

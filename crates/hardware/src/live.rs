@@ -1,5 +1,6 @@
 //! The machine as it is now: one task looks, everybody else reads what it saw last.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::detect::refresh;
-use crate::{Doors, Note, OverrideError, Overrides, System, detect};
+use crate::{Doors, Note, OverrideError, Overrides, System, bandwidth, detect};
 
 /// How a [`Watch`] looks.
 #[derive(Clone, Debug)]
@@ -22,8 +23,9 @@ pub struct Settings {
     pub refresh_every: Duration,
     /// How often everything is looked at anew, for cards that come, go or change their driver. 10 min: it starts programs.
     pub detect_every: Duration,
-    /// What the processor reads from memory, bytes/s, if it was measured ([`crate::bandwidth`]).
-    pub cpu_bandwidth: Option<f64>,
+    /// The folder that remembers how fast the processor reads memory ([`bandwidth::once`]); measured in the background if it
+    /// does not. `None`: not to be measured.
+    pub bandwidth_folder: Option<PathBuf>,
 }
 
 impl Settings {
@@ -34,7 +36,7 @@ impl Settings {
             overrides: Overrides::default(),
             refresh_every: Duration::from_secs(3),
             detect_every: Duration::from_mins(10),
-            cpu_bandwidth: None,
+            bandwidth_folder: None,
         }
     }
 }
@@ -56,7 +58,7 @@ impl Watch {
         tracker: &TaskTracker,
         stop: CancellationToken,
     ) -> Result<Self, OverrideError> {
-        let mut eyes = Eyes { settings, seen: None, pending: None };
+        let mut eyes = Eyes { settings, seen: None, pending: None, cpu_bandwidth: None };
         eyes.look(Look::Everything).await;
         let first = eyes.shown()?;
         let (publish, system) = watch::channel(Arc::new(first));
@@ -78,7 +80,7 @@ impl Watch {
         self.system.borrow().clone()
     }
 
-    /// Tells of every change.
+    /// Tells of every change; closed once nobody looks any more.
     pub fn changes(&self) -> watch::Receiver<Arc<System>> {
         self.system.clone()
     }
@@ -96,6 +98,7 @@ async fn run(
     mut asked: mpsc::Receiver<()>,
     stop: CancellationToken,
 ) {
+    let mut measured = eyes.measure();
     let mut detected = Instant::now();
     let mut ticks = tokio::time::interval(eyes.settings.refresh_every.max(Duration::from_millis(1)));
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -104,19 +107,25 @@ async fn run(
         // Waiting for a tick, a message or the end loses nothing when another of them comes first.
         let look = tokio::select! {
             () = stop.cancelled() => return,
-            Some(()) = asked.recv() => Look::Everything,
+            Some(()) = asked.recv() => Some(Look::Everything),
+            bandwidth = ended(&mut measured) => {
+                (measured, eyes.cpu_bandwidth) = (None, bandwidth);
+                None
+            }
             _ = ticks.tick() => {
                 let is_due = detected.elapsed() >= eyes.settings.detect_every;
-                if is_due { Look::Everything } else { Look::Usage }
+                Some(if is_due { Look::Everything } else { Look::Usage })
             }
         };
-        if look == Look::Everything {
+        if look == Some(Look::Everything) {
             detected = Instant::now();
         }
-        tokio::select! {
-            // The thread that looks ends by itself; nobody waits for it.
-            () = stop.cancelled() => return,
-            () = eyes.look(look) => {}
+        if let Some(look) = look {
+            tokio::select! {
+                // The thread that looks ends by itself; nobody waits for it.
+                () = stop.cancelled() => return,
+                () = eyes.look(look) => {}
+            }
         }
         match eyes.shown() {
             Ok(system) => {
@@ -134,6 +143,14 @@ async fn run(
     }
 }
 
+/// What a measurement came to; never, if there is none.
+async fn ended(measured: &mut Option<oneshot::Receiver<Option<f64>>>) -> Option<f64> {
+    match measured {
+        Some(measured) => measured.await.ok().flatten(),
+        None => std::future::pending().await,
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Look {
     Everything,
@@ -146,6 +163,7 @@ struct Eyes {
     seen: Option<System>,
     /// A look that has not ended in its time.
     pending: Option<oneshot::Receiver<System>>,
+    cpu_bandwidth: Option<f64>,
 }
 
 impl Eyes {
@@ -196,9 +214,20 @@ impl Eyes {
         }
     }
 
+    /// Begins to measure how fast the processor reads memory, or to read what it was.
+    fn measure(&self) -> Option<oneshot::Receiver<Option<f64>>> {
+        let folder = self.settings.bandwidth_folder.clone()?;
+        let (cpu, ram) = self.seen.as_ref().map(|seen| (seen.cpu.clone(), seen.ram))?;
+        let (sender, measured) = oneshot::channel();
+        let thread = std::thread::Builder::new().name("memory-bandwidth".to_owned());
+        // If nobody waits any more, snug is ending; without a thread it stays unknown.
+        thread.spawn(move || sender.send(bandwidth::once(&folder, &cpu, ram))).ok()?;
+        Some(measured)
+    }
+
     fn shown(&self) -> Result<System, OverrideError> {
         let mut system = self.seen.clone().unwrap_or_else(|| unseen(&self.settings.doors));
-        system.cpu.bandwidth = self.settings.cpu_bandwidth;
+        system.cpu.bandwidth = self.cpu_bandwidth;
         self.settings.overrides.apply(&system)
     }
 }
@@ -235,6 +264,12 @@ mod tests {
         Settings { doors: machine.doors.clone(), refresh_every, ..Settings::here() }
     }
 
+    /// The machine once it is so; a minute is for ever.
+    async fn seen(changes: &mut watch::Receiver<Arc<System>>, is_so: impl Fn(&System) -> bool) -> Arc<System> {
+        let wait = changes.wait_for(|system| is_so(system));
+        timeout(Duration::from_mins(1), wait).await.expect("seen within a minute").unwrap().clone()
+    }
+
     #[tokio::test]
     async fn usage_is_followed() {
         let machine = Machine::named("rx-7900-xtx");
@@ -244,16 +279,15 @@ mod tests {
         let total = before.accelerators[0].memory;
         machine.write("sys/bus/pci/devices/0000:03:00.0/mem_info_vram_used", "4294967296\n");
         let mut changes = watch.changes();
-        let system = changes.wait_for(|system| system.accelerators[0].used == Some(ByteCount::gib(4))).await.unwrap();
+        let system = seen(&mut changes, |system| system.accelerators[0].used == Some(ByteCount::gib(4))).await;
         assert_eq!(system.accelerators[0].free, Some(total.saturating_sub(ByteCount::gib(4))));
         assert_eq!(system.records, before.records, "only usage was read");
-        drop(system);
         // A card that comes is seen when somebody asks, long before the next look at everything.
         machine.write("sys/bus/pci/devices/0000:09:00.0/vendor", "0x1002\n");
         machine.write("sys/bus/pci/devices/0000:09:00.0/device", "0x73bf\n");
         machine.write("sys/bus/pci/devices/0000:09:00.0/mem_info_vram_total", "17163091968\n");
         watch.look_again();
-        changes.wait_for(|system| system.accelerators.len() == 2).await.unwrap();
+        seen(&mut changes, |system| system.accelerators.len() == 2).await;
         stop.cancel();
         tracker.close();
         tracker.wait().await;
@@ -265,13 +299,16 @@ mod tests {
         let machine = Machine::named("rx-7900-xtx");
         let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
         let overrides = Overrides { memory: Some("16G".parse().unwrap()), ..Overrides::default() };
-        let settings = Settings { overrides, cpu_bandwidth: Some(5e10), ..settings(&machine) };
+        machine.write("memory-bandwidth.json", "{\"AMD Ryzen 7 7700 8-Core Processor, 16 cores\": 5e10}");
+        let bandwidth_folder = Some(machine.doors.root.clone());
+        let settings = Settings { overrides, bandwidth_folder, ..settings(&machine) };
         let watch = Watch::start(settings, &tracker, stop.clone()).await.unwrap();
         machine.write("sys/bus/pci/devices/0000:03:00.0/mem_info_vram_used", "4294967296\n");
         let mut changes = watch.changes();
         let free = Some(ByteCount::gib(12));
-        let system = changes.wait_for(|system| system.accelerators[0].free == free).await.unwrap().clone();
-        assert_eq!((system.accelerators[0].memory, system.cpu.bandwidth), (ByteCount::gib(16), Some(5e10)));
+        let is_so = |system: &System| system.accelerators[0].free == free && system.cpu.bandwidth == Some(5e10);
+        let system = seen(&mut changes, is_so).await;
+        assert_eq!(system.accelerators[0].memory, ByteCount::gib(16));
         stop.cancel();
     }
 

@@ -39,7 +39,10 @@ pub(crate) fn look(probe: &mut Probe) -> Vec<Accelerator> {
 pub(crate) fn refresh(probe: &mut Probe, accelerators: &mut [Accelerator]) {
     let answer = match accelerators.iter().find(|one| one.vendor == Vendor::Nvidia).map(|one| one.source) {
         Some(Source::Nvml) => probe.nvml().ok(),
-        Some(Source::NvidiaSmi) => probe.run("nvidia-smi", &smi::QUERY).ok().map(|csv| smi::cards(&csv)),
+        Some(Source::NvidiaSmi) => {
+            let csv = probe.run("nvidia-smi", &smi::QUERY).or_else(|_| probe.run("nvidia-smi", &smi::QUERY_OLD));
+            csv.ok().map(|csv| smi::cards(&csv))
+        }
         _ => None,
     };
     let devices = answer.into_iter().flat_map(|answer| answer.devices);
@@ -54,7 +57,7 @@ pub(crate) fn refresh(probe: &mut Probe, accelerators: &mut [Accelerator]) {
 
 fn ask(probe: &mut Probe, cards: &[pci::Card]) -> Option<(Answer, Source)> {
     let silent = match probe.nvml() {
-        Ok(answer) if answer.devices.iter().all(|device| device.memory != Memory::Unknown) => {
+        Ok(answer) if answer.devices.iter().all(|card| card.error.is_some() || card.memory != Memory::Unknown) => {
             return Some((answer, Source::Nvml));
         }
         // Drivers before 510 do not tell the memory as it is asked for today; their program does.

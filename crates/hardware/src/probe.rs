@@ -7,7 +7,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde::Serialize;
@@ -37,8 +37,19 @@ pub struct Doors {
     pub program_time: Duration,
     /// Longest that a whole detection may take; what has not answered by then is a note. Default: 5 s.
     pub time: Duration,
+    /// Variables by which somebody hides devices from engines, with their values. Default: those of this process.
+    pub visibility: Vec<(&'static str, String)>,
     pub(crate) nvml: Arc<dyn nvml::Nvml>,
 }
+
+/// The variables that `Doors::visibility` is about.
+const VISIBILITY: [&str; 5] = [
+    "CUDA_VISIBLE_DEVICES",
+    "HIP_VISIBLE_DEVICES",
+    "ROCR_VISIBLE_DEVICES",
+    "ONEAPI_DEVICE_SELECTOR",
+    "ASCEND_RT_VISIBLE_DEVICES",
+];
 
 impl Doors {
     /// Those of this machine.
@@ -53,6 +64,7 @@ impl Doors {
             os,
             program_time: Duration::from_secs(2),
             time: Duration::from_secs(5),
+            visibility: VISIBILITY.into_iter().filter_map(|name| Some((name, std::env::var(name).ok()?))).collect(),
             nvml: Arc::new(nvml::Library::default()),
         }
     }
@@ -112,11 +124,13 @@ pub(crate) struct Probe {
     pub(crate) ram: Ram,
     pub(crate) notes: Vec<Note>,
     records: VecDeque<Record>,
+    /// By when it should be over.
+    end: Instant,
 }
 
 impl Probe {
-    pub(crate) fn new(doors: &Doors, ram: Ram) -> Self {
-        Self { doors: doors.clone(), ram, notes: vec![], records: VecDeque::new() }
+    pub(crate) fn new(doors: &Doors, ram: Ram, end: Instant) -> Self {
+        Self { doors: doors.clone(), ram, notes: vec![], records: VecDeque::new(), end }
     }
 
     pub(crate) fn into_parts(self) -> (Vec<Note>, Vec<Record>) {
@@ -187,7 +201,8 @@ impl Probe {
 
     /// What a program prints. It gets no input and its own process group, which is killed when its time is over.
     pub(crate) fn run(&mut self, program: &str, arguments: &[&str]) -> Result<String, RunError> {
-        let result = run(&self.doors, program, arguments);
+        let time = self.doors.program_time.min(self.end.saturating_duration_since(Instant::now()));
+        let result = run(&self.doors, time, program, arguments);
         let command = [&[program], arguments].concat().join(" ");
         match &result {
             Ok(text) => self.record(command, text),
@@ -229,8 +244,8 @@ pub(crate) fn read_text(path: &Path) -> std::io::Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// Blocks for `Doors::program_time` at most. Must not be called from within an async runtime.
-fn run(doors: &Doors, program: &str, arguments: &[&str]) -> Result<String, RunError> {
+/// Blocks for `time` at most. Must not be called from within an async runtime.
+fn run(doors: &Doors, time: Duration, program: &str, arguments: &[&str]) -> Result<String, RunError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -257,7 +272,7 @@ fn run(doors: &Doors, program: &str, arguments: &[&str]) -> Result<String, RunEr
         // What is beyond the limit stays in the pipe; a program that insists on writing it runs out of time.
         let mut stdout = stdout.take(READ_MAX);
         let mut stderr = stderr.take(READ_MAX);
-        let finished = tokio::time::timeout(doors.program_time, async {
+        let finished = tokio::time::timeout(time, async {
             // A pipe that breaks ends the text: what was read until then counts.
             let _ = tokio::join!(stdout.read_to_end(&mut text), stderr.read_to_end(&mut complaint));
             child.wait().await
@@ -276,7 +291,7 @@ fn run(doors: &Doors, program: &str, arguments: &[&str]) -> Result<String, RunEr
                     // It may just have ended by itself.
                     let _ = kill_process_group(group, Signal::KILL);
                 }
-                Err(RunError::TimedOut(doors.program_time))
+                Err(RunError::TimedOut(time))
             }
         }
     })

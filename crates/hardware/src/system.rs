@@ -61,7 +61,8 @@ pub struct Cpu {
     pub cores: u32,
     /// Physical cores among them. At most `cores`.
     pub cores_physical: u32,
-    /// What all cores together read from memory, bytes/s, as measured by [`crate::bandwidth`]; `None` before that.
+    /// What all cores together read from memory, bytes/s, as measured by [`crate::bandwidth`], `None` before that; of a
+    /// simulated machine, as described or usual.
     pub bandwidth: Option<f64>,
 }
 
@@ -85,7 +86,7 @@ pub struct Accelerator {
     /// The part of `memory` that firmware keeps for the device, and that [`System::ram`] therefore does not count.
     /// All of `memory` for a card with its own; for a unified one zero, unless its carve-out is what it uses.
     pub reserved: ByteCount,
-    /// Its profile (`1g.10gb`), where it is a slice (MIG) of a card.
+    /// Its profile (`1g.10gb`), where it is a slice (MIG) of a card. A process can use one slice only.
     pub mig: Option<String>,
     /// Vendor and device on the PCI bus.
     pub pci_id: Option<PciId>,

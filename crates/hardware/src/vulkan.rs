@@ -2,6 +2,8 @@
 
 use types::{Backend, ByteCount};
 
+use crate::amd;
+use crate::intel;
 use crate::known;
 use crate::probe::Probe;
 use crate::{Accelerator, PciId, Source, Vendor};
@@ -13,6 +15,10 @@ pub(crate) fn look(probe: &mut Probe) -> Vec<Accelerator> {
     for device in parse(&summary) {
         let Some(kind) = device.kind else { continue };
         let id = device.id();
+        if kind == Kind::Integrated && id.is_some_and(|id| intel::is_too_old(id) || amd::is_too_small(id)) {
+            // The vendor's own door has said why.
+            continue;
+        }
         let vendor = id.map_or(Vendor::Other, |id| Vendor::of_pci(id.vendor));
         let mut one = match kind {
             Kind::Integrated => {

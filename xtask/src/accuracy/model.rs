@@ -31,12 +31,16 @@ pub(super) fn facts(row: &Measurement) -> Option<Facts> {
     };
     // Facts of another model: the name's size is what was run.
     let scale = stated.map_or(1.0, |stated| total / stated);
-    let is_other_model = scale < 0.6;
+    let is_other_model = scale < 0.6 && name.active.is_none();
     let stated_active = row.active_params_b.filter(|active| *active > 0.0 && !is_other_model).map(|a| a * scale);
     let experts = !is_other_model
         && match stated_active {
             Some(active) => row.moe == "1" && active < 0.7 * total,
-            None => name.active.is_some() || (total > 5.0 && (row.moe == "1" || row.arch.contains("moe"))),
+            None => {
+                name.active.is_some()
+                    || (total > 5.0 && (row.moe == "1" || row.arch.contains("moe")))
+                    || (row.arch.is_empty() && COMMON_MIXTURE.contains(&total))
+            }
         };
     let arch = if is_other_model { "" } else { row.arch.as_str() };
     let active = if experts {
@@ -69,6 +73,10 @@ pub(super) fn facts(row: &Measurement) -> Option<Facts> {
         drafts: matches!(row.runtime.as_str(), "vllm" | "ollama") && (name.drafts || row.arch.ends_with("_mtp")),
     })
 }
+
+/// Billions of parameters that only mixtures with about 3 B active have in what people run since 2025 (Qwen3.5-35B-A3B
+/// and what is built on it), for rows that say a size and nothing else.
+const COMMON_MIXTURE: std::ops::RangeInclusive<f64> = 34.5..=36.5;
 
 /// Billions of parameters of an input embedding that is not the output too: models from 4 B on have one of about
 /// 150,000 words, Gemma and Cohere never.
@@ -251,4 +259,77 @@ fn other(quant: &str) -> Option<(f64, Quant)> {
         return Some((bits / 8.0, Quant::Int4));
     }
     TYPES.iter().find(|(name, ..)| quant.contains(name)).map(|(_, bytes, quant)| (*bytes, *quant))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(tag: &str, params: Option<f64>, active: Option<f64>, arch: &str, quant: &str) -> Measurement {
+        Measurement {
+            hardware: "RTX 3090".to_owned(),
+            gpu_count: 1,
+            hw_class: "DISCRETE_GPU".to_owned(),
+            vram_gb: Some(24.0),
+            ram_gb: Some(64.0),
+            runtime: "llama.cpp".to_owned(),
+            model_tag: tag.to_owned(),
+            params_b: params,
+            active_params_b: active,
+            moe: if active.is_some() { "1" } else { "0" }.to_owned(),
+            arch: arch.to_owned(),
+            quant: quant.to_owned(),
+            context: None,
+            prompt_tokens: None,
+            output_tokens: None,
+            batch: None,
+            spec_decode: "0".to_owned(),
+            offload_tag: String::new(),
+            measured_decode_tps: Some(1.0),
+            measured_prefill_tps: None,
+            in_anchor_set: 0,
+            source: String::new(),
+        }
+    }
+
+    /// Billions of parameters, all and active, by a row's columns and the name in it.
+    #[test]
+    fn names_correct_the_facts_of_another_model() {
+        for (tag, params, active, arch, expected) in [
+            ("Qwen/Qwen3-14B", Some(14.77), None, "qwen3", (14.8, 14.1)),
+            ("openai/gpt-oss-20b", Some(21.5), Some(3.5), "gpt_oss", (21.5, 3.5)),
+            // Another model's facts, of a distillation and of packed weights.
+            ("deepseek-r1:14b", Some(684.5), Some(37.0), "deepseek_v3", (14.0, 13.3)),
+            ("ggml-org/gpt-oss-20b-GGUF", Some(1.774), Some(0.299), "gpt_oss", (20.0, 3.4)),
+            ("nvidia/Nemotron-3-Nano-30B-A3B-NVFP4", Some(101.6), Some(2.8), "nemotron_h", (30.0, 3.0)),
+            // Dashes for dots, effective sizes, no facts at all.
+            ("qwen2-5-1-5b-agent-gpu50", Some(1.544), None, "qwen2", (1.5, 1.5)),
+            ("gemma-4-E4B-it", Some(8.0), None, "gemma4", (8.0, 4.4)),
+            ("someone/Codestral-22B-v0.1", None, None, "", (22.0, 21.2)),
+            ("someone/LFM2-24B-A2B", None, None, "", (24.0, 2.0)),
+        ] {
+            let facts = facts(&row(tag, params, active, arch, "Q4_K_M")).unwrap_or_else(|| panic!("{tag} has no size"));
+            let found = (facts.total / 1e9, facts.active / 1e9);
+            let near = |a: f64, b: f64| (a - b).abs() < 0.12;
+            assert!(near(found.0, expected.0) && near(found.1, expected.1), "{tag}: {found:?}, not {expected:?}");
+        }
+        assert!(facts(&row("someone/Magistral-Small", None, None, "", "Q4_K_M")).is_none());
+    }
+
+    #[test]
+    fn quantisations_have_a_size_or_are_left_out() {
+        for (quant, expected) in [
+            ("Q4_K_M~", Some((0.605, Quant::K))),
+            ("UD-IQ2_XXS", Some((0.28, Quant::Iq))),
+            ("UD-Q6_K_XL", Some((0.88, Quant::K))),
+            ("Q8_0", Some((1.0625, Quant::Int8))),
+            ("EXL3-4.00bpw", Some((0.5, Quant::Int4))),
+            ("NVFP4", Some((0.62, Quant::Fp4))),
+            ("fp8", Some((1.03, Quant::Fp8))),
+            ("BF16", Some((2.0, Quant::Float))),
+            ("XS-Pro", None),
+        ] {
+            assert_eq!(quantisation(&row("a/model", Some(7.0), None, "", quant)), expected, "{quant}");
+        }
+    }
 }

@@ -10,7 +10,10 @@ use super::{Case, Expected};
 /// Prints all sets.
 #[expect(clippy::print_stdout, reason = "the report is what this command is for")]
 pub(super) fn print(cases: &[Case], left_out: &[(&'static str, bool)], constants: &Constants) {
-    println!("{:<34} {:>5} {:>8} {:>8} {:>9} {:>7} {:>9}", "set", "n", "median", "p90", "est/meas", "<25 %", "interval");
+    println!(
+        "{:<34} {:>5} {:>8} {:>8} {:>9} {:>7} {:>9}",
+        "set", "n", "median", "p90", "est/meas", "<25 %", "interval"
+    );
     let line = |name: &str, keep: &dyn Fn(&Case) -> bool| {
         let pairs = cases.iter().filter(|case| keep(case)).map(|case| (case, case.expected(constants)));
         if let Some(figures) = Figures::of(pairs) {
@@ -35,10 +38,11 @@ pub(super) fn print(cases: &[Case], left_out: &[(&'static str, bool)], constants
         line(&format!("engine {engine}"), &|case| case.row.runtime == engine);
     }
     let prefill = cases.iter().filter_map(|case| {
-        let measured = case.row.measured_prefill_tps.filter(|_| case.row.prompt_tokens.is_some_and(|tokens| tokens >= 256.0))?;
+        let measured =
+            case.row.measured_prefill_tps.filter(|_| case.row.prompt_tokens.is_some_and(|tokens| tokens >= 256.0))?;
         Some(case.expected(constants).prefill / measured)
     });
-    if let Some(figures) = Figures::of_ratios(prefill.collect(), 0) {
+    if let Some(figures) = Figures::of_ratios(prefill.collect(), None) {
         println!("{:<34} {figures}", "prefill, prompts from 256 tokens");
     }
     let mut reasons: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
@@ -47,7 +51,11 @@ pub(super) fn print(cases: &[Case], left_out: &[(&'static str, bool)], constants
         count.0 += 1;
         count.1 += usize::from(*in_anchor);
     }
-    println!("\nleft out: {} rows ({} of the anchor set)", left_out.len(), left_out.iter().filter(|(_, anchor)| *anchor).count());
+    println!(
+        "\nleft out: {} rows ({} of the anchor set)",
+        left_out.len(),
+        left_out.iter().filter(|(_, anchor)| *anchor).count()
+    );
     for (reason, (count, in_anchor)) in reasons {
         println!("{count:>6} ({in_anchor}) {reason}");
     }
@@ -108,7 +116,8 @@ pub(super) struct Figures {
     /// Median of estimate / measured.
     bias: f64,
     within_quarter: f64,
-    inside: f64,
+    /// Of measurements inside their interval.
+    inside: Option<f64>,
 }
 
 impl Figures {
@@ -121,17 +130,18 @@ impl Figures {
                 Some(expected.decode / measured)
             })
             .collect();
-        Self::of_ratios(ratios, inside)
+        Self::of_ratios(ratios, Some(inside))
     }
 
-    fn of_ratios(mut ratios: Vec<f64>, inside: usize) -> Option<Self> {
+    fn of_ratios(mut ratios: Vec<f64>, inside: Option<usize>) -> Option<Self> {
         if ratios.is_empty() {
             return None;
         }
         let mut errors: Vec<f64> = ratios.iter().map(|ratio| (ratio - 1.0).abs()).collect();
         #[expect(clippy::cast_precision_loss, reason = "a count of rows")]
         let share = |count: usize| count as f64 / errors.len() as f64;
-        let (within_quarter, inside) = (share(errors.iter().filter(|error| **error <= 0.25).count()), share(inside));
+        let (within_quarter, inside) =
+            (share(errors.iter().filter(|error| **error <= 0.25).count()), inside.map(share));
         Some(Self {
             count: ratios.len(),
             median: quantile(&mut errors, 0.5),
@@ -147,14 +157,14 @@ impl std::fmt::Display for Figures {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "{:>5} {:>6.1} % {:>6.1} % {:>9.2} {:>5.0} % {:>7.0} %",
+            "{:>5} {:>6.1} % {:>6.1} % {:>9.2} {:>5.0} %",
             self.count,
             self.median * 100.0,
             self.p90 * 100.0,
             self.bias,
             self.within_quarter * 100.0,
-            self.inside * 100.0
-        )
+        )?;
+        self.inside.map_or(Ok(()), |inside| write!(f, " {:>7.0} %", inside * 100.0))
     }
 }
 

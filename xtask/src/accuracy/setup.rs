@@ -49,7 +49,8 @@ impl Setup {
         }
         let engine = engine(row);
         let (machine, on_cpu) = machine(row, engine);
-        let layout = Layout { facts: &facts, bytes, context: filled_context(row), reserved: row.context.unwrap_or(4096.0) };
+        let layout =
+            Layout { facts: &facts, bytes, context: filled_context(row), reserved: row.context.unwrap_or(4096.0) };
         let (places, kind) = layout.place(row, &machine, on_cpu).ok_or("larger than the machine's memory")?;
         Ok(Self {
             tensor_parallel: engine == Engine::Vllm && places.len() > 1,
@@ -129,7 +130,8 @@ fn machine(row: &Measurement, engine: Engine) -> (Machine, bool) {
     };
     let cpu = Cpu { backend: Backend::CpuX86, cores: CORES_DEFAULT, bandwidth: cpu_bandwidth };
     // Ollama leaves graphics in Intel's processors alone, up to Lunar Lake.
-    let is_idle = part.is_some_and(|part| part.backend != Backend::Metal && part.unified && part.vendor == parts::Vendor::Intel)
+    let is_idle = part
+        .is_some_and(|part| part.backend != Backend::Metal && part.unified && part.vendor == parts::Vendor::Intel)
         && engine == Engine::LlamaCpp
         && row.runtime == "ollama"
         && !row.offload_tag.starts_with("gpu");
@@ -142,7 +144,9 @@ fn machine(row: &Measurement, engine: Engine) -> (Machine, bool) {
             backend: part.map_or(Backend::Vulkan, |part| part.backend),
             memory: ByteCount::from_mib_f64(memory * 1024.0),
             unified,
-            bandwidth: part.map(|part| if part.source == "assumed-memory" { part.bandwidth * USUAL_SHARE } else { part.bandwidth }),
+            bandwidth: part.map(|part| {
+                if part.source == "assumed-memory" { part.bandwidth * USUAL_SHARE } else { part.bandwidth }
+            }),
             flops: part.map(|part| part.fp16),
             link: None,
         })
@@ -182,7 +186,7 @@ impl Layout<'_> {
     fn place(&self, row: &Measurement, machine: &Machine, on_cpu: bool) -> Option<(Vec<Place>, Kind)> {
         let ram = gib(machine.ram) * GIB;
         if on_cpu || machine.accelerators.is_empty() {
-            return (self.held() <= ram).then(|| (vec![self.part(Device::Cpu, 1.0, 1.0)], Kind::Cpu));
+            return (self.held() <= ram).then(|| (vec![self.part(Device::Cpu, 1.0, 1.0, 1.0)], Kind::Cpu));
         }
         let cards = machine.accelerators.len();
         let room: f64 = machine.accelerators.iter().map(|card| gib(card.memory) * GIB - ENGINE).sum();
@@ -196,12 +200,15 @@ impl Layout<'_> {
         #[expect(clippy::cast_precision_loss, reason = "a handful of cards")]
         let each = on_cards / cards as f64;
         let (each_read, left_read) = self.read_shares(on_cards, each);
+        // Experts leave without the cache: attention stays on the card.
+        let cache_stays = self.facts.experts && on_cards > 0.0;
+        let (each_cache, left_cache) = if cache_stays { (each / on_cards, 0.0) } else { (each, 1.0 - on_cards) };
         let mut places: Vec<Place> =
-            (0..cards).map(|card| self.part(Device::Accelerator(card), each, each_read)).collect();
+            (0..cards).map(|card| self.part(Device::Accelerator(card), each, each_read, each_cache)).collect();
         if on_cards >= 0.995 {
             return Some((places, Kind::Accelerator));
         }
-        places.push(self.part(Device::Cpu, 1.0 - on_cards, left_read));
+        places.push(self.part(Device::Cpu, 1.0 - on_cards, left_read, left_cache));
         Some((places, Kind::Mixed))
     }
 
@@ -220,12 +227,13 @@ impl Layout<'_> {
         (each / on_cards.max(1e-9) * (1.0 - read_out), read_out)
     }
 
-    fn part(&self, device: Device, held: f64, read: f64) -> Place {
+    /// The part of the model on a device, by its shares of what is held, read and cached.
+    fn part(&self, device: Device, held: f64, read: f64, cached: f64) -> Place {
         Place {
             device,
             weights_read: self.facts.active * self.bytes * read,
             weights_held: self.held() * held,
-            kv_read: self.kv(self.context) * read,
+            kv_read: self.kv(self.context) * cached,
         }
     }
 

@@ -1,6 +1,6 @@
 //! What lets a token see others: the kinds, their tensors, and what each keeps.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::tensor::{Role, Tensor};
 
@@ -23,6 +23,15 @@ pub enum Mixer<'a> {
         /// Heads.
         heads: u64,
     },
+    /// Attention to a window of tokens, and to what came before it through compressed rows.
+    Compressed {
+        /// Its ranks and window.
+        compressed: &'a Compressed,
+        /// Heads.
+        heads: u64,
+        /// Tokens that share a compressed row; 0 where there is only the window.
+        ratio: u64,
+    },
     /// A state of fixed size.
     Recurrent(&'a Recurrent),
     /// Nothing: the layer has only its feed-forward part.
@@ -30,7 +39,7 @@ pub enum Mixer<'a> {
 }
 
 /// Heads of attention.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Attention {
     /// Heads of queries.
@@ -49,10 +58,14 @@ pub struct Attention {
     /// Default false.
     #[serde(default)]
     pub key_is_value: bool,
+    /// Chooses which blocks of tokens are looked at (`MiniMax`-M3, Qwen3.8-Next). All are cached nevertheless, and one
+    /// small key for each with them.
+    #[serde(default)]
+    pub indexer: Option<Indexer>,
 }
 
 /// What layers with a sliding window have otherwise.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Sliding {
     /// How far they look back, tokens.
@@ -72,7 +85,7 @@ pub struct Sliding {
 }
 
 /// Multi-head latent attention (DeepSeek-V2, arXiv 2405.04434).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Latent {
     /// Rank of the query's projection; 0 where it is one matrix.
@@ -81,6 +94,7 @@ pub struct Latent {
     /// Rank of what is cached for keys and values.
     pub rank: u64,
     /// Elements of a key that carry the position, shared by all heads; cached too.
+    #[serde(default)]
     pub rope: u64,
     /// Elements of a head's key without position.
     pub key: u64,
@@ -89,10 +103,37 @@ pub struct Latent {
     /// Chooses which tokens are looked at (DeepSeek sparse attention).
     #[serde(default)]
     pub indexer: Option<Indexer>,
+    /// Whether the output is gated by a matrix as large as the output's (Kimi-K3, Hy4). Default false.
+    #[serde(default)]
+    pub output_gate: bool,
+}
+
+/// Compressed attention (DeepSeek-V4; tensors as in llama.cpp's `deepseek4`). A layer caches one row of `head` for each
+/// token of the window, and, unless it sees the window only, one such row for each `ratio` tokens before; those that
+/// choose among these rows cache an indexer's key with each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Compressed {
+    /// Rank of the query's projection.
+    pub query_rank: u64,
+    /// Elements of a query's head, and of a row that is key and value for all heads.
+    pub head: u64,
+    /// Groups of heads whose outputs are projected down together.
+    pub output_groups: u64,
+    /// Rank of a group's output.
+    pub output_rank: u64,
+    /// How many last tokens are seen as they are.
+    pub window: u64,
+    /// Tokens that share a row in sparse layers, which choose among their rows.
+    pub sparse_ratio: u64,
+    /// Tokens that share a row in heavily compressed layers, which look at all of theirs.
+    pub heavy_ratio: u64,
+    /// Chooses rows in sparse layers.
+    pub indexer: Indexer,
 }
 
 /// The indexer of sparse attention: one more small key for each token.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Indexer {
     /// Its heads.
@@ -102,7 +143,7 @@ pub struct Indexer {
 }
 
 /// A state of fixed size in place of attention.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Recurrent {
     /// Mamba (arXiv 2312.00752).
@@ -150,6 +191,12 @@ pub enum Recurrent {
         head: u64,
         /// Tokens of the convolution.
         convolution: u64,
+        /// Whether the output's gate is one matrix instead of two of low rank (Kimi-K3, Ling-3). Default false.
+        #[serde(default)]
+        full_gate: bool,
+        /// Whether the decay is one matrix instead of two of low rank (Ling-3). Default false.
+        #[serde(default)]
+        full_decay: bool,
     },
     /// A gated short convolution (LFM2).
     ShortConvolution {
@@ -169,6 +216,10 @@ pub enum Recurrent {
         head: u64,
         /// Rank of its small projections, together.
         rank: u64,
+        /// Whether the gate is one of the small projections and the channel mix has no receptance, as in RWKV 7 (arXiv
+        /// 2503.14456). Default false.
+        #[serde(default)]
+        low_rank_gate: bool,
     },
     /// RG-LRU with a convolution (`RecurrentGemma`, arXiv 2402.19427).
     RgLru {
@@ -208,6 +259,7 @@ impl Mixer<'_> {
         match self {
             Self::Full(attention) | Self::Sliding { attention, .. } => attention_tensors(attention, hidden),
             Self::Latent { latent, heads } => latent_tensors(latent, *heads, hidden),
+            Self::Compressed { compressed, heads, ratio } => compressed_tensors(compressed, *heads, *ratio, hidden),
             Self::Recurrent(recurrent) => recurrent.tensors(hidden),
             Self::None => vec![],
         }
@@ -223,6 +275,9 @@ fn attention_tensors(attention: &Attention, hidden: u64) -> Vec<Tensor> {
     ];
     if !attention.key_is_value {
         tensors.push(Tensor::matrix(Role::AttentionValue, hidden, attention.kv_heads * attention.value_head()));
+    }
+    if let Some(indexer) = attention.indexer {
+        tensors.push(Tensor::matrix(Role::AttentionLatent, hidden, (indexer.heads + 1) * indexer.head));
     }
     tensors
 }
@@ -245,6 +300,31 @@ fn latent_tensors(latent: &Latent, heads: u64, hidden: u64) -> Vec<Tensor> {
         tensors.push(part(hidden, indexer.head));
         tensors.push(part(hidden, indexer.heads));
     }
+    if latent.output_gate {
+        tensors.push(part(hidden, heads * latent.value));
+    }
+    tensors
+}
+
+fn compressed_tensors(compressed: &Compressed, heads: u64, ratio: u64, hidden: u64) -> Vec<Tensor> {
+    let &Compressed { query_rank, head, output_groups, output_rank, sparse_ratio, indexer, .. } = compressed;
+    let part = |columns, rows| Tensor::matrix(Role::AttentionLatent, columns, rows);
+    let mut tensors = vec![
+        part(hidden, query_rank),
+        part(query_rank, heads * head),
+        part(hidden, head),
+        Tensor::matrix(Role::AttentionOutput, heads * head / output_groups.max(1), output_groups * output_rank),
+        Tensor::matrix(Role::AttentionOutput, output_groups * output_rank, hidden),
+    ];
+    // Rows of sparse layers overlap, so that their values and gates are made twice.
+    let overlap = if ratio == sparse_ratio { 2 } else { 1 };
+    if ratio > 0 {
+        tensors.push(part(hidden, 2 * overlap * head));
+    }
+    if ratio > 0 && ratio == sparse_ratio {
+        tensors.push(part(query_rank, indexer.heads * indexer.head));
+        tensors.push(part(hidden, indexer.heads + 2 * overlap * indexer.head));
+    }
     tensors
 }
 
@@ -260,7 +340,7 @@ impl Recurrent {
             Self::DeltaNet { key_heads, value_heads, key, value, convolution } => {
                 before(convolution) * (2 * key_heads * key + value_heads * value)
             }
-            Self::Kda { heads, head, convolution } => before(convolution) * 3 * heads * head,
+            Self::Kda { heads, head, convolution, .. } => before(convolution) * 3 * heads * head,
             Self::ShortConvolution { convolution } => before(convolution) * hidden,
             Self::RgLru { width, convolution, .. } => before(convolution) * width,
             Self::Lightning { .. } => 0,
@@ -309,19 +389,24 @@ impl Recurrent {
                     small(mixed * convolution + 2 * value_heads + value),
                 ]
             }
-            Self::Kda { heads, head, convolution } => {
+            Self::Kda { heads, head, convolution, full_gate, full_decay } => {
                 let width = heads * head;
-                vec![
+                let mut tensors = vec![
                     Tensor::matrix(Role::AttentionQuery, hidden, width),
                     Tensor::matrix(Role::AttentionKey, hidden, width),
                     Tensor::matrix(Role::AttentionValue, hidden, width),
                     Tensor::matrix(Role::AttentionOutput, width, hidden),
-                    // Two gates of low rank, and one value for each head.
-                    matrix(hidden, 2 * head),
-                    matrix(head, 2 * width),
                     matrix(hidden, heads),
                     small(3 * width * convolution + 2 * width),
-                ]
+                ];
+                for full in [full_gate, full_decay] {
+                    if full {
+                        tensors.push(matrix(hidden, width));
+                    } else {
+                        tensors.extend([matrix(hidden, head), matrix(head, width)]);
+                    }
+                }
+                tensors
             }
             Self::ShortConvolution { convolution } => {
                 vec![matrix(hidden, 3 * hidden), matrix(hidden, hidden), small(hidden * convolution)]
@@ -334,10 +419,9 @@ impl Recurrent {
                     Tensor::matrix(Role::AttentionOutput, width, hidden),
                 ]
             }
-            Self::Rwkv { rank, .. } => vec![
-                // Receptance, key, value, gate and output, and the small projections of its mixing.
-                matrix(hidden, 4 * hidden),
-                matrix(hidden, hidden),
+            Self::Rwkv { rank, low_rank_gate, .. } => vec![
+                // Receptance, key, value and output; before RWKV 7 a gate, and the receptance of the channel mix.
+                matrix(hidden, if low_rank_gate { 4 } else { 6 } * hidden),
                 matrix(hidden, 2 * rank),
                 small(12 * hidden),
             ],

@@ -1,0 +1,38 @@
+//! Writing rows down, as briefly as a person would.
+
+use toml::Value;
+
+use super::File;
+
+impl File {
+    /// Its text, in the form that [`super::Catalogue::add`] reads. What is at its default is left out.
+    ///
+    /// # Errors
+    /// If a number is above 2^63, which TOML has not.
+    pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
+        let mut value = Value::try_from(self)?;
+        prune(&mut value);
+        toml::to_string(&value)
+    }
+}
+
+/// Removes what a reader assumes anyway. In all of the catalogue a number that is 0, a flag that is false and a list
+/// that is empty are the defaults, but for `gated`, which is true.
+fn prune(value: &mut Value) {
+    match value {
+        Value::Table(table) => {
+            table.retain(|key, value| {
+                prune(value);
+                match value {
+                    Value::Boolean(flag) => *flag == (key != "gated"),
+                    Value::Integer(number) => *number != 0,
+                    Value::Array(list) => !list.is_empty(),
+                    Value::Table(table) => !table.is_empty(),
+                    Value::String(_) | Value::Float(_) | Value::Datetime(_) => true,
+                }
+            });
+        }
+        Value::Array(list) => list.iter_mut().for_each(prune),
+        _ => {}
+    }
+}
