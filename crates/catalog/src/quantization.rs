@@ -5,8 +5,10 @@
 
 mod mixture;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::LazyLock;
 
 use types::ByteCount;
 
@@ -338,16 +340,21 @@ impl FromStr for Quantization {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let normal = normalised(text);
         let bare = normal.strip_prefix("I1_").unwrap_or(&normal);
-        let find = |name: &str| Self::all().find(|known| normalised(known.as_str()) == name);
-        let alias = |name: &str| ALIASES.iter().find(|(alias, _)| *alias == name).map(|(_, name)| normalised(name));
-        let dynamic = bare.strip_prefix("UD_");
+        let find = |name: &str| BY_NAME.get(name).copied();
+        // A dynamic one that is not listed is stored much as its plain namesake.
         find(bare)
-            .or_else(|| alias(bare).and_then(|name| find(&name)))
-            // A dynamic one that is not listed is stored much as its plain namesake.
-            .or_else(|| dynamic.and_then(find))
+            .or_else(|| bare.strip_prefix("UD_").and_then(find))
             .ok_or_else(|| UnknownQuantization(text.to_owned()))
     }
 }
+
+/// All spellings, capitals and separators set right.
+static BY_NAME: LazyLock<HashMap<String, Quantization>> = LazyLock::new(|| {
+    let named = |name: &str| Quantization::all().find(|known| known.as_str() == name);
+    let names = Quantization::all().map(|known| (normalised(known.as_str()), known));
+    let aliases = ALIASES.iter().filter_map(|(alias, name)| Some(((*alias).to_owned(), named(name)?)));
+    names.chain(aliases).collect()
+});
 
 /// Capitals, and underscores between parts; `4-bit` and `4 bit` are `4BIT`.
 fn normalised(text: &str) -> String {

@@ -48,8 +48,9 @@ enum Size {
     Small,
     Medium,
     Big,
-    /// Unsloth's dynamic ones choose types by model; here attention, shared experts, embedding and head are one type
-    /// above the medium mixture. Within 3 % of published files of Qwen3 and Llama.
+    /// Unsloth's dynamic ones choose types by model; here values, shared experts, latent projections and the embedding
+    /// are one type above the medium mixture, and below four bits and above five all of attention. Within 3 % of the
+    /// published files of Qwen3 8B.
     Dynamic,
 }
 
@@ -197,10 +198,10 @@ impl Mixture {
         }
         if self.size == Size::Dynamic {
             let of_medium = Self::medium(self.base).choose(tensor, place);
-            let matters = matches!(
-                category,
-                Category::Query | Category::Key | Category::Value | Category::Qkv | Category::AttentionOutput
-            );
+            let attends = matches!(category, Category::Query | Category::Key | Category::AttentionOutput);
+            // At four and five bits only the most telling tensors get more.
+            let matters = matches!(category, Category::Value | Category::Qkv)
+                || (attends && !matches!(self.base, Block::Q4K | Block::Q5K));
             let shared = matches!(tensor.role, Role::FfnGateShared | Role::FfnUpShared | Role::FfnDownShared);
             let latent = tensor.role == Role::AttentionLatent;
             return if matters || shared || latent { of_medium.above() } else { of_medium };

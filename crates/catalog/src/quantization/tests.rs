@@ -106,6 +106,7 @@ fn published_files_are_as_large_as_computed() {
     check_gb(&qwen3_8b, "Q4_K_M", 5.03, 0.01);
     // Unsloth's choose types by model, so these are near, not exact.
     check_gb(&qwen3_8b, "UD-Q4_K_XL", 5.14, 0.03);
+    check_gb(&qwen3_8b, "UD-Q6_K_XL", 7.49, 0.03);
     // Not GGUF: Qwen/Qwen3-8B-AWQ 6.1 GB, Qwen/Qwen3-8B-FP8 9.4 GB, mlx-community/Qwen3-8B-4bit 4.6 GB.
     check_gb(&qwen3_8b, "AWQ", 6.1, 0.03);
     check_gb(&qwen3_8b, "FP8", 9.4, 0.03);
@@ -163,6 +164,9 @@ fn every_spelling_is_understood() {
     }
     for text in ["", "chat", "Q9_K", "latest", "7b"] {
         assert!(text.parse::<Quantization>().is_err(), "{text}");
+    }
+    for (alias, name) in ALIASES {
+        assert_eq!(alias.parse::<Quantization>().map(Quantization::as_str).as_ref(), Ok(name), "{alias}");
     }
     for known in Quantization::all() {
         assert_eq!(known.as_str().parse(), Ok(known));
