@@ -2,9 +2,17 @@
 
 use toml::Value;
 
-use super::File;
+use super::{Error, File};
 
 impl File {
+    /// Reads a text of this form, called `file` in what is wrong with it. Whether its rows add up is not looked at.
+    ///
+    /// # Errors
+    /// [`Error::Form`].
+    pub fn from_toml(file: &str, text: &str) -> Result<Self, Error> {
+        toml::from_str(text).map_err(|source| Error::Form { file: file.to_owned(), source: Box::new(source) })
+    }
+
     /// Its text, in the form that [`super::Catalogue::add`] reads. What is at its default is left out.
     ///
     /// # Errors
