@@ -417,6 +417,17 @@ fn earlier(data_folder: &Path, notes: &mut Vec<String>) -> Option<File> {
 fn keep(file: &mut File, earlier: Option<&File>, known: &Catalogue) -> usize {
     let Some(earlier) = earlier else { return 0 };
     let new: BTreeSet<String> = file.model.iter().map(|row| row.id.clone()).collect();
+    for row in &mut file.model {
+        // A model that is described anew keeps the repositories that repack it.
+        if let Some(before) = earlier.model.iter().find(|before| before.id == row.id) {
+            row.gguf.clone_from(&before.gguf);
+            row.mlx.clone_from(&before.mlx);
+            row.awq.clone_from(&before.awq);
+            row.gptq.clone_from(&before.gptq);
+            row.fp8.clone_from(&before.fp8);
+            row.fp4.clone_from(&before.fp4);
+        }
+    }
     let is_wanted = |row: &&Row| !new.contains(&row.id) && known.get(&row.id).is_none();
     let room = ROWS_MAX.saturating_sub(file.model.len());
     let mut kept = 0;

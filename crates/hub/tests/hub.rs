@@ -308,11 +308,14 @@ async fn an_update_writes_what_adds_up_and_says_why_not() {
 
     // A second one finds the same, and keeps what the hub no longer lists.
     let again = catalogue_update(&client, known, folder.path(), Options { models: 1 }, |_| {}).await.unwrap();
-    assert_eq!((again.added.len(), again.kept, again.notes.len()), (1, 2, 0));
+    assert_eq!((again.added.len(), again.kept, again.repacks, again.notes.len()), (1, 2, 0, 0));
     let (files, _) = overlay(folder.path());
     let mut catalogue = known.clone();
     catalogue.add(&files[0].0, &files[0].1).unwrap();
     assert_eq!(catalogue.models().len(), known.models().len() + 3);
+    let repacked =
+        catalogue.get("new/Model-Coder").unwrap().repositories.iter().any(|own| own.id == "packer/Model-GGUF");
+    assert!(repacked, "repositories of earlier updates are kept too");
 
     // One that somebody broke is replaced.
     std::fs::write(folder.path().join("catalogue.toml"), "not toml at all [").unwrap();
