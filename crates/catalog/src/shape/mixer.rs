@@ -190,9 +190,12 @@ pub enum Recurrent {
         head: u64,
         /// Tokens of the convolution.
         convolution: u64,
-        /// Whether the output's gate is one matrix instead of two of low rank (Kimi-K3). Default false.
+        /// Whether the output's gate is one matrix instead of two of low rank (Kimi-K3, Ling-3). Default false.
         #[serde(default)]
         full_gate: bool,
+        /// Whether the decay is one matrix instead of two of low rank (Ling-3). Default false.
+        #[serde(default)]
+        full_decay: bool,
     },
     /// A gated short convolution (LFM2).
     ShortConvolution {
@@ -212,6 +215,10 @@ pub enum Recurrent {
         head: u64,
         /// Rank of its small projections, together.
         rank: u64,
+        /// Whether the gate is one of the small projections and the channel mix has no receptance, as in RWKV 7 (arXiv
+        /// 2503.14456). Default false.
+        #[serde(default)]
+        low_rank_gate: bool,
     },
     /// RG-LRU with a convolution (`RecurrentGemma`, arXiv 2402.19427).
     RgLru {
@@ -381,20 +388,24 @@ impl Recurrent {
                     small(mixed * convolution + 2 * value_heads + value),
                 ]
             }
-            Self::Kda { heads, head, convolution, full_gate } => {
+            Self::Kda { heads, head, convolution, full_gate, full_decay } => {
                 let width = heads * head;
-                // A decay of low rank, a gate of low rank or of full, and one value for each head.
-                let (down, up, gate) = if full_gate { (head, width, width) } else { (2 * head, 2 * width, 0) };
-                vec![
+                let mut tensors = vec![
                     Tensor::matrix(Role::AttentionQuery, hidden, width),
                     Tensor::matrix(Role::AttentionKey, hidden, width),
                     Tensor::matrix(Role::AttentionValue, hidden, width),
                     Tensor::matrix(Role::AttentionOutput, width, hidden),
-                    matrix(hidden, down),
-                    matrix(head, up),
-                    matrix(hidden, gate + heads),
+                    matrix(hidden, heads),
                     small(3 * width * convolution + 2 * width),
-                ]
+                ];
+                for full in [full_gate, full_decay] {
+                    if full {
+                        tensors.push(matrix(hidden, width));
+                    } else {
+                        tensors.extend([matrix(hidden, head), matrix(head, width)]);
+                    }
+                }
+                tensors
             }
             Self::ShortConvolution { convolution } => {
                 vec![matrix(hidden, 3 * hidden), matrix(hidden, hidden), small(hidden * convolution)]
@@ -407,10 +418,9 @@ impl Recurrent {
                     Tensor::matrix(Role::AttentionOutput, width, hidden),
                 ]
             }
-            Self::Rwkv { rank, .. } => vec![
-                // Receptance, key, value, gate and output, and the small projections of its mixing.
-                matrix(hidden, 4 * hidden),
-                matrix(hidden, hidden),
+            Self::Rwkv { rank, low_rank_gate, .. } => vec![
+                // Receptance, key, value and output; before RWKV 7 a gate, and the receptance of the channel mix.
+                matrix(hidden, if low_rank_gate { 4 } else { 6 } * hidden),
                 matrix(hidden, 2 * rank),
                 small(12 * hidden),
             ],
