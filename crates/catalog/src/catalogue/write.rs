@@ -24,16 +24,21 @@ impl File {
     }
 }
 
-/// Removes what a reader assumes anyway. In all of the catalogue a number that is 0, a flag that is false and a list
-/// that is empty are the defaults, but for `gated`, which is true.
+/// Numbers that are 0 unless stated. Others may be 0 too and must then be stated: a `rope` of 0 is a model without
+/// positions.
+const ZERO: [&str; 7] =
+    ["dense_width", "feed_forward", "latent", "per_layer_embedding", "positions", "shared_kv_layers", "shared_width"];
+
+/// Removes what a reader assumes anyway. In all of the catalogue a flag that is false and a list that is empty are the
+/// defaults; only `gated` is assumed true of layers and false of parts.
 fn prune(value: &mut Value) {
     match value {
         Value::Table(table) => {
             table.retain(|key, value| {
                 prune(value);
                 match value {
-                    Value::Boolean(flag) => *flag == (key != "gated"),
-                    Value::Integer(number) => *number != 0,
+                    Value::Boolean(flag) => *flag || key == "gated",
+                    Value::Integer(number) => *number != 0 || !ZERO.contains(&key),
                     Value::Array(list) => !list.is_empty(),
                     Value::Table(table) => !table.is_empty(),
                     Value::String(_) | Value::Float(_) | Value::Datetime(_) => true,

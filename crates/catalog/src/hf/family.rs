@@ -262,8 +262,20 @@ fn own_prediction(_: &Keys<'_>, draft: &mut Draft) -> Adjusted {
     Ok(())
 }
 
-fn parallel(_: &Keys<'_>, _: &mut Draft) -> Adjusted {
-    Err("attention and a recurrent state side by side in each layer")
+/// Attention and a state side by side in each layer (Falcon-H1): described as two layers, one with the state, one with
+/// the attention and the feed-forward part. Tensors and memory are those of the whole; there are twice as many layers.
+fn parallel(keys: &Keys<'_>, draft: &mut Draft) -> Adjusted {
+    let layers = draft.layers();
+    (draft.mixers, draft.feed_forwards) = (0..layers).flat_map(|_| [('r', 'n'), ('f', 'd')]).unzip();
+    let expanded = draft.hidden.saturating_mul(keys.number(&["mamba_expand"]).unwrap_or(2));
+    draft.recurrent = Some(Recurrent::Mamba2 {
+        inner: keys.number(&["mamba_d_ssm"]).unwrap_or(expanded),
+        state: keys.need(&["mamba_d_state"]),
+        convolution: keys.number(&["mamba_d_conv"]).unwrap_or(4),
+        heads: keys.need(&["mamba_n_heads"]),
+        groups: keys.number(&["mamba_n_groups"]).unwrap_or(1),
+    });
+    Ok(())
 }
 
 fn llama4(keys: &Keys<'_>, draft: &mut Draft) -> Adjusted {
@@ -371,6 +383,7 @@ fn kimi_linear(keys: &Keys<'_>, draft: &mut Draft) -> Adjusted {
         head: linear.need(&["head_dim"]),
         convolution: linear.number(&["short_conv_kernel_size"]).unwrap_or(4),
         full_gate: false,
+        full_decay: false,
     });
     Ok(())
 }
