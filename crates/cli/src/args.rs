@@ -60,6 +60,37 @@ pub(crate) enum Command {
         /// The model, as in `snug ps`
         model: String,
     },
+    /// Show what this machine has: processor, memory, accelerators
+    System(MachineArgs),
+    /// List models and how well they fit this machine, the best first
+    Fit(FitArgs),
+    /// Show the best models for this machine
+    Recommend {
+        /// What for: general, coding, reasoning, chat, multimodal, embedding [default: each of them]
+        #[arg(long, value_name = "USE")]
+        use_case: Option<String>,
+        /// How many of each
+        #[arg(short = 'n', long, value_name = "COUNT", default_value_t = 3)]
+        limit: usize,
+        #[command(flatten)]
+        machine: MachineArgs,
+    },
+    /// Show all that is known of a model, and how it fits this machine
+    Info {
+        /// The model's id on the hub, or words that name it
+        model: String,
+        #[command(flatten)]
+        machine: MachineArgs,
+    },
+    /// Show what a model needs, how it could be run here, and what would help
+    Plan(PlanArgs),
+    /// Show what was found out about this machine, by which door, and what could not be
+    Doctor(MachineArgs),
+    /// Show or refresh the catalogue of models
+    Catalog {
+        #[command(subcommand)]
+        action: CatalogAction,
+    },
     /// Print a configuration file with every setting, its documentation and its default
     Config,
     /// Print a script that teaches your shell the arguments of snug
@@ -123,6 +154,99 @@ pub(crate) struct ServeArgs {
     /// How to log: text or json [default: text]
     #[arg(long, value_name = "FORMAT")]
     pub(crate) log_format: Option<String>,
+}
+
+/// Which machine is meant.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(crate) struct MachineArgs {
+    /// Another machine, such as "2x RTX 4090, 128 GB" or a file that describes one
+    #[arg(long, value_name = "MACHINE", conflicts_with = "url")]
+    pub(crate) simulate: Option<String>,
+    /// Memory of each accelerator in place of what was found, such as 24G or 2x24G
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) memory: Option<String>,
+    /// System memory in place of what was found, such as 64G
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) ram: Option<String>,
+    /// Cores in place of those found
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) cpu_cores: Option<u32>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct FitArgs {
+    /// Words that must all be found in a model's name, maker, size or use
+    pub(crate) search: Vec<String>,
+    /// How many rows
+    #[arg(short = 'n', long, value_name = "COUNT")]
+    pub(crate) limit: Option<usize>,
+    /// Only models that fit perfectly
+    #[arg(long)]
+    pub(crate) perfect: bool,
+    /// The lowest level: perfect, good, marginal, too_tight [default: marginal]
+    #[arg(long, value_name = "LEVEL")]
+    pub(crate) min_fit: Option<String>,
+    /// Show what does not run, too
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// What for: general, coding, reasoning, chat, multimodal, embedding
+    #[arg(long, value_name = "USE")]
+    pub(crate) use_case: Option<String>,
+    /// A part of the maker's name
+    #[arg(long, value_name = "NAME")]
+    pub(crate) provider: Option<String>,
+    /// The engine: any, llamacpp, mlx, vllm
+    #[arg(long, value_name = "ENGINE")]
+    pub(crate) runtime: Option<String>,
+    /// Licences, separated by commas
+    #[arg(long, value_name = "LIST")]
+    pub(crate) license: Option<String>,
+    /// The order: score, tps, params, mem, ctx, date, use_case [default: score]
+    #[arg(long, value_name = "COLUMN")]
+    pub(crate) sort: Option<String>,
+    /// Largest context reckoned with, in tokens [default: 8192]
+    #[arg(long, value_name = "TOKENS")]
+    pub(crate) max_context: Option<u64>,
+    /// Answer with comma-separated values
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) csv: bool,
+    #[command(flatten)]
+    pub(crate) machine: MachineArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct PlanArgs {
+    /// The model's id on the hub, or words that name it
+    pub(crate) model: String,
+    /// Context of each slot, in tokens [default: the model's own, at most 8192]
+    #[arg(long, value_name = "TOKENS")]
+    pub(crate) context: Option<u64>,
+    /// The quantisation, such as Q4_K_M [default: the one that suits best]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) quant: Option<String>,
+    /// Type of the KV cache, such as q8_0 [default: f16]
+    #[arg(long, value_name = "TYPE")]
+    pub(crate) kv_quant: Option<String>,
+    /// Speed that is wanted, in tokens per second
+    #[arg(long, value_name = "TOK/S")]
+    pub(crate) target_tps: Option<f64>,
+    /// Requests served at once [default: 1]
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) slots: Option<u32>,
+    #[command(flatten)]
+    pub(crate) machine: MachineArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CatalogAction {
+    /// Say how many models are known, and where from
+    Status,
+    /// Fetch models that are new on the Hugging Face hub (HF_ENDPOINT, HF_TOKEN)
+    Update {
+        /// How many of the most downloaded models to look at
+        #[arg(long, value_name = "COUNT", default_value_t = 300)]
+        limit: usize,
+    },
 }
 
 #[derive(Debug, clap::Args)]

@@ -5,6 +5,7 @@
 //!
 //! Exit codes are listed in [`exit::Exit`]. Data goes to stdout, everything else to stderr.
 
+mod advice;
 mod args;
 mod commands;
 mod exit;
@@ -18,6 +19,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+use crate::advice::Advice;
 use crate::args::{Args, Command};
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -47,6 +49,25 @@ fn run(command: Command, settings: &Settings, printer: &Printer) -> Result<(), F
         Command::Completions { shell } => commands::completions::run(shell, printer),
         Command::Version => commands::version::run(printer),
         Command::Run(args) => commands::run::run(args, settings, printer),
+        Command::Catalog { action } => commands::catalog::run(&action, settings, printer),
+        Command::Doctor(machine) => commands::doctor::run(&Advice::here(settings, &machine, printer)?, printer),
+        Command::System(machine) => {
+            wait(async { commands::system::run(&Advice::of(settings, &machine, printer).await?, printer).await })
+        }
+        Command::Fit(args) => wait(async {
+            commands::fit::run(&args, &Advice::of(settings, &args.machine, printer).await?, printer).await
+        }),
+        Command::Recommend { use_case, limit, machine } => wait(async {
+            let advice = Advice::of(settings, &machine, printer).await?;
+            commands::fit::recommend(use_case.as_deref(), limit, &advice, printer).await
+        }),
+        Command::Info { model, machine } => {
+            wait(async { commands::info::run(&model, &Advice::of(settings, &machine, printer).await?, printer).await })
+        }
+        Command::Plan(args) => wait(async {
+            let advice = Advice::of(settings, &args.machine, printer).await?;
+            commands::plan::run(args, &advice, printer).await
+        }),
         Command::Ps => wait(commands::ps::run(&settings.client()?, printer)),
         Command::Models => wait(commands::models::run(&settings.client()?, printer)),
         Command::Load { model, context } => wait(commands::load::run(&settings.client()?, printer, &model, context)),

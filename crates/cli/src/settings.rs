@@ -14,6 +14,7 @@ const DEFAULT_URL: &str = "http://127.0.0.1:8787";
 #[derive(Debug)]
 pub(crate) struct Settings {
     url: String,
+    url_was_given: bool,
     token: Option<Token>,
     /// The environment, for `serve` and for the folder of the history.
     pub(crate) environment: BTreeMap<String, String>,
@@ -28,9 +29,25 @@ impl Settings {
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .collect();
         let variable = |name: &str| environment.get(name).filter(|value| !value.is_empty()).cloned();
-        let url = global.url.clone().or_else(|| variable("SNUG_URL")).unwrap_or_else(|| DEFAULT_URL.to_owned());
+        let url = global.url.clone().or_else(|| variable("SNUG_URL"));
+        let (url_was_given, url) = (url.is_some(), url.unwrap_or_else(|| DEFAULT_URL.to_owned()));
         let token = global.token.clone().or_else(|| variable("SNUG_TOKEN").map(Token::new));
-        Ok(Self { url, token, environment, current_dir: std::env::current_dir()? })
+        Ok(Self { url, url_was_given, token, environment, current_dir: std::env::current_dir()? })
+    }
+
+    /// Whether a server was named, rather than the usual one meant.
+    pub(crate) fn url_was_given(&self) -> bool {
+        self.url_was_given
+    }
+
+    /// The data folder that `snug serve` would use.
+    pub(crate) fn data_dir(&self) -> Result<PathBuf, Failure> {
+        let sources = config::Sources {
+            environment: self.environment.clone(),
+            current_dir: self.current_dir.clone(),
+            ..config::Sources::default()
+        };
+        Ok(config::Config::load(&sources)?.folders.data)
     }
 
     /// A client of the server that was named.

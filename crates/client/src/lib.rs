@@ -6,6 +6,7 @@
 mod chat;
 mod error;
 mod events;
+mod fit;
 mod load;
 mod sse;
 

@@ -9,7 +9,7 @@ use engine::lifecycle::Patience;
 use node::{Entry, Settings, Sources};
 use types::ByteCount;
 
-use crate::engine_program;
+use crate::{advice, engine_program};
 
 /// An engine that served this long has its earlier crashes forgiven.
 const FORGIVEN_AFTER: Duration = Duration::from_secs(300);
@@ -24,6 +24,16 @@ pub(crate) fn gateway_limits(config: &Config) -> gateway::Limits {
         body_timeout: BODY_TIMEOUT,
         max_in_flight: u64::from(config.gateway.max_in_flight),
         engine_idle_timeout: config.gateway.engine_idle_timeout,
+    }
+}
+
+pub(crate) fn advice_config(config: &Config) -> advice::Config {
+    advice::Config {
+        data_dir: config.folders.data.clone(),
+        llama_server: engine_program::find(config.engine.llama_server.as_deref(), &config.folders.data),
+        memory: config.node.memory,
+        ram: config.node.ram,
+        max_context: config.node.max_context,
     }
 }
 

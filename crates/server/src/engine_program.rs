@@ -10,10 +10,13 @@ pub(crate) fn find(configured: Option<&Path>, data_dir: &Path) -> Option<PathBuf
     if let Some(program) = configured {
         return Some(program.to_owned());
     }
-    let on_path = std::env::var_os("PATH").and_then(|path| {
-        std::env::split_paths(&path).map(|folder| folder.join(PROGRAM)).find(|program| is_executable(program))
-    });
-    on_path.or_else(|| built_in(data_dir)).or_else(|| built_in(&usual_data_dir()?))
+    on_path(PROGRAM).or_else(|| built_in(data_dir)).or_else(|| built_in(&usual_data_dir()?))
+}
+
+/// The first program of this name on `PATH`.
+pub(crate) fn on_path(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|folder| folder.join(name)).find(|program| is_executable(program))
 }
 
 /// Versions are folders; the newest is the last by its numbers.

@@ -6,14 +6,20 @@
 
 mod access;
 mod admin_token;
+mod advice;
+mod adviser;
 mod assembly;
+mod catalogue;
 mod data_folder;
 mod engine_program;
+mod fit_api;
 mod health;
+mod kept;
 mod listen;
 mod logging;
 mod metrics;
 mod models;
+mod openapi;
 mod router;
 
 use std::time::Duration;
@@ -27,7 +33,10 @@ use tokio_util::task::TaskTracker;
 use crate::data_folder::DataFolder;
 use crate::listen::Listen;
 
+pub use adviser::{Adviser, Meant};
+pub use catalogue::{CatalogueStatus, catalogue_status, update_catalogue};
 pub use logging::start as start_logging;
+pub use openapi::document as openapi_document;
 
 /// After the engines have ended, what is left of the answers (an error event, the end) gets this long to be sent.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -43,6 +52,8 @@ pub struct Server {
     listen: Listen,
     node: node::Handle,
     tracker: TaskTracker,
+    /// Cancelled when nobody needs to look at the machine any more.
+    looking: CancellationToken,
     keep_engines: bool,
     grace: Duration,
     /// What engines may take to end.
@@ -78,13 +89,16 @@ impl Server {
             .await
             .context("cannot start this machine's node")?;
         greet(&listener, &node, &config.folders.models);
-        let parts = router::Parts::new(config, table, node.clone(), access);
+        let looking = CancellationToken::new();
+        let advice = advice::Advice::start(assembly::advice_config(config), node.clone(), &tracker, looking.clone());
+        let parts = router::Parts::new(config, table, node.clone(), advice, access);
         let routers = (0..serving_threads()).map(|_| router::router(parts.clone())).collect();
         Ok(Self {
             listener,
             listen: Listen::new(routers, config.gateway.max_connections),
             node,
             tracker,
+            looking,
             keep_engines: config.node.keep_engines,
             grace: config.gateway.shutdown_grace,
             engines_end: config.engine.stop_timeout + KILL_PATIENCE,
@@ -98,7 +112,7 @@ impl Server {
     /// # Errors
     /// If the serving threads cannot be started.
     pub async fn run(self, shutdown: Shutdown) -> anyhow::Result<()> {
-        let Self { listener, listen, node, tracker, keep_engines, grace, engines_end, _data_folder } = self;
+        let Self { listener, listen, node, tracker, looking, keep_engines, grace, engines_end, _data_folder } = self;
         let connections =
             listen.serve(listener, shutdown.polite.clone()).await.context("cannot start the serving threads")?;
         tracing::info!(grace_s = grace.as_secs(), "stopping: no new requests, those in flight may finish");
@@ -113,6 +127,7 @@ impl Server {
         let _unfinished = tokio::time::timeout(LAST_WORDS, connections.finished()).await;
         connections.cut().await;
         drop(node);
+        looking.cancel();
         tracker.close();
         let _unfinished = tokio::time::timeout(LAST_WORDS, tracker.wait()).await;
         tracing::info!("stopped");

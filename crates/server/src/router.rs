@@ -3,28 +3,39 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::Request;
+use axum::extract::{Request, State};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, any, get, post};
 use config::Config;
 use gateway::{ApiError, RequestId, X_REQUEST_ID};
+use http::HeaderMap;
 use prometheus_client::registry::Registry;
 
 use crate::access::{Access, guard};
-use crate::{assembly, health, metrics, models};
+use crate::advice::Advice;
+use crate::kept::Kept;
+use crate::{assembly, fit_api, health, metrics, models, openapi};
 
 /// What the routes are made of. Each serving thread has a router of its own, made from clones.
 #[derive(Clone)]
 pub(crate) struct Parts {
     gateway: gateway::Parts,
     node: node::Handle,
+    advice: Advice,
     access: Access,
     metrics: metrics::Page,
+    openapi: Kept,
 }
 
 impl Parts {
-    pub(crate) fn new(config: &Config, table: route::Table, node: node::Handle, access: Access) -> Self {
+    pub(crate) fn new(
+        config: &Config,
+        table: route::Table,
+        node: node::Handle,
+        advice: Advice,
+        access: Access,
+    ) -> Self {
         let mut registry = Registry::default();
         let request_metrics = gateway::Metrics::register(&mut registry);
         registry.register_collector(Box::new(metrics::NodeCollector::new(node.view())));
@@ -35,13 +46,14 @@ impl Parts {
             metrics: request_metrics,
             completed: Arc::new(metrics::speeds_to(node.clone())),
         };
-        Self { gateway, node, access, metrics: metrics::Page::new(registry) }
+        let openapi = Kept::json(openapi::document());
+        Self { gateway, node, advice, access, metrics: metrics::Page::new(registry), openapi }
     }
 }
 
 /// All routes.
 pub(crate) fn router(parts: Parts) -> Router {
-    let Parts { gateway, node, access, metrics } = parts;
+    let Parts { gateway, node, advice, access, metrics, openapi } = parts;
 
     // Open to everybody who can reach the port.
     let open = Router::new()
@@ -54,7 +66,22 @@ pub(crate) fn router(parts: Parts) -> Router {
         .route("/api/models", only("GET, HEAD", get(models::available)))
         .route("/api/models/", only("GET, HEAD", get(models::available)))
         .route("/api/models/loaded", only("GET, HEAD", get(models::loaded)))
-        .route("/metrics", only("GET, HEAD", get(metrics::page).with_state(metrics)));
+        .route("/metrics", only("GET, HEAD", get(metrics::page).with_state(metrics)))
+        .route("/openapi.json", only("GET, HEAD", get(document).with_state(openapi)));
+
+    // What fits; its errors have a form of their own.
+    let fit = Router::new()
+        .route("/api/v1/system", fits("GET, HEAD", get(fit_api::system)))
+        .route("/api/v1/models", fits("GET, HEAD", get(fit_api::models)))
+        .route("/api/v1/models/", fits("GET, HEAD", get(fit_api::models)))
+        .route("/api/v1/models/top", fits("GET, HEAD", get(fit_api::top)))
+        .route("/api/v1/models/{*name}", fits("GET, HEAD", get(fit_api::named)))
+        .route("/api/v1/plan", fits("GET, HEAD, POST", get(fit_api::plan_by_query).post(fit_api::plan)))
+        .route("/api/v1/concurrency", fits("GET, HEAD", get(fit_api::concurrency)))
+        .route("/api/v1/runtimes", fits("GET, HEAD", get(fit_api::runtimes)))
+        .route("/api/v1/installed", fits("GET, HEAD", get(fit_api::installed)))
+        .route("/api/v1/{*unknown}", any(fit_api::unknown))
+        .with_state(advice);
 
     // What changes state: this machine, or the admin token.
     let management = Router::new()
@@ -63,6 +90,7 @@ pub(crate) fn router(parts: Parts) -> Router {
 
     open.merge(management)
         .with_state(node)
+        .merge(fit)
         .layer(from_fn(with_request_id))
         // The gateway answers for its own request ids and errors.
         .merge(gateway::router(gateway))
@@ -74,6 +102,15 @@ fn only<S: Clone + Send + Sync + 'static>(allow: &'static str, methods: MethodRo
     methods.fallback(async move |request: Request| -> Response {
         ApiError::method_not_allowed(request.method(), request.uri().path(), allow).into_response()
     })
+}
+
+/// The same in the fit API's form.
+fn fits<S: Clone + Send + Sync + 'static>(allow: &'static str, methods: MethodRouter<S>) -> MethodRouter<S> {
+    methods.fallback(async move |request: Request| fit_api::method_not_allowed(&request, allow))
+}
+
+async fn document(State(openapi): State<Kept>, headers: HeaderMap) -> Response {
+    openapi.answer(&headers)
 }
 
 async fn unknown_route(request: Request) -> Response {

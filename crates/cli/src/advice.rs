@@ -1,0 +1,97 @@
+//! Who is asked what fits: the server, or, where none is meant or none answers, this program itself.
+
+use api::{FitList, PlanAnswer, PlanRequest, SystemAnswer};
+use client::Client;
+use server::Adviser;
+
+use crate::args::MachineArgs;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::printer::Printer;
+use crate::settings::Settings;
+
+/// Whoever answers.
+pub(crate) enum Advice {
+    /// A running snug: it knows what it has measured.
+    Server(Client),
+    /// This program, looking at the machine by itself.
+    Here(Box<Adviser>),
+}
+
+/// Parameters of the fit API.
+pub(crate) type Parameters = Vec<(String, String)>;
+
+impl Advice {
+    /// The server if it was named or answers, unless another machine is meant; else this program.
+    pub(crate) async fn of(settings: &Settings, machine: &MachineArgs, printer: &Printer) -> Result<Self, Failure> {
+        let other_machine = machine.simulate.is_some()
+            || machine.memory.is_some()
+            || machine.ram.is_some()
+            || machine.cpu_cores.is_some();
+        if settings.url_was_given() {
+            if other_machine {
+                return Err(Failure::usage(
+                    "--simulate, --memory, --ram and --cpu-cores are for this program's own reckoning; leave out --url and SNUG_URL",
+                ));
+            }
+            return Ok(Self::Server(settings.client()?));
+        }
+        if !other_machine {
+            let client = settings.client()?;
+            if client.health().await.is_ok() {
+                return Ok(Self::Server(client));
+            }
+        }
+        Ok(Self::Here(Box::new(Self::here(settings, machine, printer)?)))
+    }
+
+    /// This program itself, whoever else is there.
+    pub(crate) fn here(settings: &Settings, machine: &MachineArgs, printer: &Printer) -> Result<Adviser, Failure> {
+        let meant = server::Meant {
+            simulate: machine.simulate.clone(),
+            memory: machine.memory.clone(),
+            ram: machine.ram.clone(),
+            cpu_cores: machine.cpu_cores,
+        };
+        let adviser = Adviser::look(&meant, &settings.data_dir()?)
+            .map_err(|error| Failure::new(Exit::Usage, format!("{error:#}")))?;
+        for note in adviser.notes() {
+            printer.aside(&format!("{note}\n"));
+        }
+        Ok(adviser)
+    }
+
+    pub(crate) async fn system(&self) -> Result<SystemAnswer, Failure> {
+        match self {
+            Self::Server(client) => Ok(client.system(&[]).await?),
+            Self::Here(adviser) => Ok(adviser.system()),
+        }
+    }
+
+    pub(crate) async fn fit(&self, parameters: &Parameters) -> Result<FitList, Failure> {
+        match self {
+            Self::Server(client) => Ok(client.fit(parameters).await?),
+            Self::Here(adviser) => adviser.fit(parameters).map_err(|error| Failure::usage(error.to_string())),
+        }
+    }
+
+    pub(crate) async fn top(&self, parameters: &Parameters) -> Result<FitList, Failure> {
+        match self {
+            Self::Server(client) => Ok(client.top(parameters).await?),
+            Self::Here(adviser) => adviser.top(parameters).map_err(|error| Failure::usage(error.to_string())),
+        }
+    }
+
+    pub(crate) async fn plan(&self, request: &PlanRequest) -> Result<PlanAnswer, Failure> {
+        match self {
+            Self::Server(client) => client.plan(request).await.map_err(|error| match error {
+                client::Error::Api { status: 404, .. } => Failure::new(Exit::NotFound, error.to_string()),
+                error => error.into(),
+            }),
+            Self::Here(adviser) => adviser.plan(request).map_err(|error| {
+                let exit = if error.is_unknown_model() { Exit::NotFound } else { Exit::Usage };
+                Failure::new(exit, error.to_string())
+            }),
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! The fit adviser without a server: what the command line asks when no snug runs, or about a machine that is not there.
+
+use std::path::Path;
+
+use advisor::{Analysis, Book, Known, List, PlanError, Query, QueryError};
+use anyhow::Context;
+use api::{FitList, FitRow, PlanAnswer, PlanRequest, SystemAnswer};
+use fit::Machine;
+use hardware::{Doors, Overrides, Report, System};
+use types::MemoryUse;
+
+use crate::advice::{node_name, system_answer};
+use crate::catalogue;
+
+/// Which machine is meant; this one, unless something is said.
+#[derive(Clone, Debug, Default)]
+pub struct Meant {
+    /// Another one, in words (`2x RTX 4090, 128 GB`), or a file that describes it.
+    pub simulate: Option<String>,
+    /// Memory of each accelerator, such as `24G` or `2x24G`.
+    pub memory: Option<String>,
+    /// System memory, such as `64G`.
+    pub ram: Option<String>,
+    /// Cores.
+    pub cpu_cores: Option<u32>,
+}
+
+/// What the fit API would answer, for one look at a machine.
+#[derive(Debug)]
+pub struct Adviser {
+    system: System,
+    machine: Machine,
+    book: Book,
+    notes: Vec<String>,
+}
+
+impl Adviser {
+    /// Looks at the machine that is meant. What is measured once is kept in `data_dir`, and the catalogue's additions are
+    /// read from there. Blocks for some seconds at most.
+    ///
+    /// # Errors
+    /// If what was said of the machine cannot be.
+    pub fn look(meant: &Meant, data_dir: &Path) -> anyhow::Result<Self> {
+        let mut system = match &meant.simulate {
+            Some(words) => simulated(words)?,
+            None => {
+                let mut system = hardware::detect(&Doors::here());
+                system.cpu.bandwidth = hardware::bandwidth::once(data_dir, &system.cpu, system.ram);
+                system
+            }
+        };
+        let overrides = Overrides {
+            memory: meant.memory.as_deref().map(str::parse).transpose()?,
+            ram: meant.ram.as_deref().map(str::parse).transpose().context("--ram")?,
+            cpu_cores: meant.cpu_cores,
+        };
+        if overrides != Overrides::default() {
+            system = overrides.apply(&system)?;
+        }
+        let machine = advisor::machine(&system, &MemoryUse::default());
+        let (catalogue, notes) = catalogue::with_additions(data_dir);
+        Ok(Self { machine, system, book: Book::new(catalogue.models()), notes })
+    }
+
+    /// What is wrong with the catalogue's additions.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// As `GET /api/v1/system`.
+    pub fn system(&self) -> SystemAnswer {
+        system_answer(&self.system)
+    }
+
+    /// As `GET /api/v1/models`.
+    ///
+    /// # Errors
+    /// A parameter whose value does not do.
+    pub fn fit(&self, parameters: &[(String, String)]) -> Result<FitList, QueryError> {
+        Ok(self.list(&Query::read(List::Models, None, parameters)?))
+    }
+
+    /// As `GET /api/v1/models/top`.
+    ///
+    /// # Errors
+    /// A parameter whose value does not do.
+    pub fn top(&self, parameters: &[(String, String)]) -> Result<FitList, QueryError> {
+        Ok(self.list(&Query::read(List::Top, None, parameters)?))
+    }
+
+    /// As `POST /api/v1/plan`.
+    ///
+    /// # Errors
+    /// As [`advisor::plan`].
+    pub fn plan(&self, request: &PlanRequest) -> Result<PlanAnswer, PlanError> {
+        advisor::plan(&self.book, &self.machine, request)
+    }
+
+    /// What was found out about the machine, and how.
+    pub fn report(&self) -> Report<'_> {
+        hardware::report(&self.system)
+    }
+
+    fn list(&self, query: &Query) -> FitList {
+        let analysis = Analysis::of(&self.book, &self.machine, &query.terms, &Known::default());
+        let (total, rows) = analysis.list(&self.book, query);
+        let models: Vec<FitRow> = rows.into_iter().map(|row| row.wire(&self.book, &self.machine).clone()).collect();
+        FitList {
+            node: node_name(&self.system),
+            system: advisor::system_info(&self.system),
+            total_models: total,
+            returned_models: models.len(),
+            filters: query.echo.clone(),
+            models,
+        }
+    }
+}
+
+/// A file if there is one of that name, else words.
+fn simulated(words: &str) -> anyhow::Result<System> {
+    let path = Path::new(words);
+    if !path.is_file() {
+        return System::simulated(words).with_context(|| format!("cannot simulate {words:?}"));
+    }
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {words}"))?;
+    System::simulated_from_json(&text).with_context(|| format!("cannot simulate the machine of {words}"))
+}
