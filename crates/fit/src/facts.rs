@@ -129,6 +129,27 @@ impl Span {
 }
 
 impl Kept {
+    /// Adds what compressed attention keeps besides its window (DeepSeek-V4): a cache of which each cell stands for
+    /// `ratio` tokens, the keys of what chooses among its cells where that is done, and the state of what compresses
+    /// them, which are two 32-bit planes (`llama_dsv4_comp_state`).
+    fn compress(&mut self, head: u64, ratio: u64, indexer: Option<u64>) {
+        if ratio == 0 {
+            return;
+        }
+        let span = Span::Compressed(ratio);
+        let planes = |width: u64, rows: u64| 2 * 4 * width * rows;
+        self.caches.push(Cache { key: head, value: 0, span });
+        // Cells that are chosen among overlap, so that twice as many rows of twice the width are in the making.
+        self.state += match indexer {
+            Some(_) => planes(2 * head, 2 * ratio),
+            None => planes(head, ratio),
+        };
+        if let Some(indexer) = indexer {
+            self.caches.push(Cache { key: indexer, value: 0, span });
+            self.state += planes(2 * indexer, 2 * ratio);
+        }
+    }
+
     /// Bytes, for `slots` slots of `context` tokens each.
     pub(crate) fn bytes(&self, context: u64, slots: u64, ubatch: u64, key: CacheType, value: CacheType) -> u64 {
         let caches = self.caches.iter().map(|cache| {

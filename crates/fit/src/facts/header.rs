@@ -138,10 +138,15 @@ fn kept(header: &Header, layer: u32) -> Kept {
         });
         caches.extend(indexer_cache(header, layer, window.is_some()));
     }
-    let (compressed, compressor) = compressed(header, layer);
-    caches.extend(compressed);
-    caches.retain(|cache| cache.key + cache.value > 0);
-    Kept { caches, state: state.saturating_add(compressor) }
+    let mut kept = Kept { caches, state };
+    if header.architecture == "deepseek4" {
+        let ratio = believable(header.attention.compress_ratios.at(layer));
+        // Of ratio 4 are the layers that choose (`DSV4_CSA_RATIO`).
+        let indexer = believable(header.attention.indexer_key_length.unwrap_or(0));
+        kept.compress(believable(header.attention.key_length), ratio, Some(indexer).filter(|_| ratio == 4));
+    }
+    kept.caches.retain(|cache| cache.key + cache.value > 0);
+    kept
 }
 
 fn slides(header: &Header, layer: u32) -> bool {
@@ -243,27 +248,6 @@ fn indexer_cache(header: &Header, layer: u32, slides: bool) -> Option<Cache> {
         _ => (head, 0),
     };
     own.unwrap_or(true).then_some(Cache { key, value, span: Span::Context })
-}
-
-/// DeepSeek-V4: caches of which each cell stands for several tokens, and the state of what compresses them.
-fn compressed(header: &Header, layer: u32) -> (Vec<Cache>, u64) {
-    let attention = &header.attention;
-    let ratio = believable(attention.compress_ratios.at(layer));
-    if header.architecture != "deepseek4" || ratio == 0 {
-        return (vec![], 0);
-    }
-    let head = believable(attention.key_length);
-    let span = Span::Compressed(ratio);
-    let mut caches = vec![Cache { key: head, value: 0, span }];
-    // Two 32-bit planes of `rows` rows each (`llama_dsv4_comp_state`).
-    let planes = |width: u64, rows: u64| 2 * 4 * width * rows;
-    let mut state = planes(head, ratio);
-    if ratio == 4 {
-        let indexer = believable(attention.indexer_key_length.unwrap_or(0));
-        caches.push(Cache { key: indexer, value: 0, span });
-        state = planes(2 * head, 2 * ratio) + planes(2 * indexer, 2 * ratio);
-    }
-    (caches, state)
 }
 
 /// Widths of the widest layers, from the tensors themselves where they tell.

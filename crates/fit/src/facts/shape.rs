@@ -2,7 +2,9 @@
 
 use catalog::gguf::slides;
 use catalog::quantization::{Container, Place, Quantization};
-use catalog::shape::{Experts, FeedForward, Layer, Mixer, PartKind, Recurrent, Role, Shape, ShapeError, Tensor};
+use catalog::shape::{
+    Experts, FeedForward, Indexer, Layer, Mixer, PartKind, Recurrent, Role, Shape, ShapeError, Tensor,
+};
 use types::ByteCount;
 
 use super::{Activations, Cache, Draft, Facts, Kept, Mixing, Outside, Span, Widths};
@@ -58,8 +60,11 @@ impl Facts {
             experts: experts.unwrap_or_default(),
             parameters_active: shape.parameters_active()?,
         };
-        let has_indexer =
-            layers.iter().any(|layer| matches!(layer.mixer, Mixer::Latent { latent, .. } if latent.indexer.is_some()));
+        let has_indexer = layers.iter().any(|layer| match layer.mixer {
+            Mixer::Latent { latent, .. } => latent.indexer.is_some(),
+            Mixer::Full(attention) => attention.indexer.is_some(),
+            _ => false,
+        });
         let activations = Activations {
             embedding: shape.hidden,
             layer: widths.widest(true),
@@ -85,22 +90,30 @@ fn kept(shape: &Shape, layer: &Layer<'_>, own_cache: bool, engine_slides: bool) 
         return nothing;
     }
     let cache = |key, value, span| Kept { caches: vec![Cache { key, value, span }], state: 0 };
+    // The keys of an indexer stand beside the cache.
+    let indexed = |mut kept: Kept, indexer: Option<Indexer>, value: u64| {
+        kept.caches.extend(indexer.map(|indexer| Cache { key: indexer.head, value, span: Span::Context }));
+        kept
+    };
+    let window_or_all = |window| if engine_slides { Span::Window(window) } else { Span::Context };
     match layer.mixer {
         Mixer::Full(_) | Mixer::Sliding { .. } | Mixer::Latent { .. } if !own_cache => nothing,
         Mixer::Full(attention) => {
-            cache(attention.kv_heads * attention.head, attention.kv_heads * attention.value_head(), Span::Context)
+            let value = attention.kv_heads * attention.value_head();
+            let kept = cache(attention.kv_heads * attention.head, value, Span::Context);
+            // llama.cpp gives this one values too, and does not use them.
+            let unused = if shape.gguf.as_deref() == Some("minimax-m3") { attention.value_head() } else { 0 };
+            indexed(kept, attention.indexer, unused)
         }
         Mixer::Sliding { attention, window } => {
-            let span = if engine_slides { Span::Window(window) } else { Span::Context };
-            cache(attention.kv_heads * attention.head, attention.kv_heads * attention.value_head(), span)
+            let value = attention.kv_heads * attention.value_head();
+            cache(attention.kv_heads * attention.head, value, window_or_all(window))
         }
-        Mixer::Latent { latent, .. } => {
-            let mut kept = cache(latent.rank + latent.rope, 0, Span::Context);
-            kept.caches.extend(latent.indexer.map(|indexer| Cache {
-                key: indexer.head,
-                value: 0,
-                span: Span::Context,
-            }));
+        Mixer::Latent { latent, .. } => indexed(cache(latent.rank + latent.rope, 0, Span::Context), latent.indexer, 0),
+        Mixer::Compressed { compressed, ratio, .. } => {
+            let mut kept = cache(compressed.head, 0, window_or_all(compressed.window));
+            let chooses = ratio == compressed.sparse_ratio;
+            kept.compress(compressed.head, ratio, Some(compressed.indexer.head).filter(|_| chooses));
             kept
         }
         Mixer::Recurrent(recurrent) => {
@@ -125,6 +138,11 @@ fn widths_of(shape: &Shape, layer: &Layer<'_>) -> Widths {
         Mixer::Latent { latent, heads } => {
             widths.latent = Some((heads, latent.key + latent.rope, latent.rank, latent.rope));
             widths.indexer = latent.indexer.map_or(0, |indexer| indexer.heads * indexer.head);
+        }
+        Mixer::Compressed { compressed, heads, .. } => {
+            widths.query = heads * compressed.head;
+            widths.key = compressed.head;
+            widths.indexer = compressed.indexer.heads * compressed.indexer.head;
         }
         Mixer::Recurrent(recurrent) => widths.recurrent = Some(mixing(recurrent, shape.hidden)),
         Mixer::None => {}
