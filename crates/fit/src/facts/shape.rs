@@ -188,3 +188,56 @@ fn mixing(recurrent: &Recurrent, hidden: u64) -> Mixing {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use catalog::catalogue::Catalogue;
+    use types::CacheType;
+
+    use super::*;
+
+    #[test]
+    fn every_model_of_the_catalogue_adds_up() {
+        for model in Catalogue::embedded().models() {
+            let shape = &model.shape;
+            let parts: u64 = shape.parts.iter().map(|part| part.total_parameters()).sum();
+            let parameters = shape.parameters().unwrap() - parts;
+            let facts = |quantization| Facts::of(shape, quantization).unwrap();
+            let bytes = |facts: &Facts| facts.weights().saturating_sub(projector(shape)).as_u64();
+            let (whole, small) = (facts(Quantization::BF16), facts(Quantization::Q4_K_M));
+            // Two bytes each, but for norms and routers; four and a half to eight bits where rows are odd.
+            assert!(
+                (2 * parameters..parameters * 21 / 10).contains(&bytes(&whole)),
+                "{}: {}",
+                model.id,
+                whole.weights()
+            );
+            assert!((parameters / 2..parameters * 6 / 5).contains(&bytes(&small)), "{}: {}", model.id, small.weights());
+            let kept = |context| small.kept(context, 1, CacheType::F16, CacheType::F16);
+            assert!(kept(4096) >= kept(1024), "{}", model.id);
+            for repository in &model.repositories {
+                for quantization in &repository.quantizations {
+                    assert!(quantization.parse::<Quantization>().is_ok(), "{}: {quantization}", repository.id);
+                }
+            }
+        }
+    }
+
+    /// KiB that a token takes, 16 bits each, as widely published for these.
+    #[test]
+    fn tokens_take_what_is_known_of_them() {
+        for (id, kib) in [
+            ("meta-llama/Llama-3.1-8B-Instruct", 128.0),
+            ("Qwen/Qwen3-8B", 144.0),
+            ("Qwen/Qwen3-30B-A3B", 96.0),
+            ("deepseek-ai/DeepSeek-V3", 68.625),
+        ] {
+            let model = Catalogue::embedded().get(id).unwrap();
+            let facts = Facts::of(&model.shape, Quantization::Q4_K_M).unwrap();
+            let kept = |context| facts.kept(context, 1, CacheType::F16, CacheType::F16).as_u64();
+            #[expect(clippy::cast_precision_loss, reason = "KiB of one token")]
+            let found = (kept(16_384) - kept(8192)) as f64 / 8192.0 / 1024.0;
+            assert!((found - kib).abs() < 0.01, "{id}: {found} KiB");
+        }
+    }
+}
