@@ -8,6 +8,7 @@
     ("meta.toml", include_str!("../data/meta.toml")),
     ("google.toml", include_str!("../data/google.toml")),
     ("mistral.toml", include_str!("../data/mistral.toml")),
+    ("nvidia.toml", include_str!("../data/nvidia.toml")),
     ("allen.toml", include_str!("../data/allen.toml")),
     ("huggingface.toml", include_str!("../data/huggingface.toml")),
     ("tii.toml", include_str!("../data/tii.toml")),

@@ -254,8 +254,7 @@ impl Catalogue {
     /// # Errors
     /// If the text is not of the catalogue's form or a row does not add up; all problems are told.
     pub fn add(&mut self, file: &str, text: &str) -> Result<(), Problems> {
-        let File { shape, model, repacks } = toml::from_str(text)
-            .map_err(|source| Problems(vec![Error::Form { file: file.to_owned(), source: Box::new(source) }]))?;
+        let File { shape, model, repacks } = File::from_toml(file, text).map_err(|problem| Problems(vec![problem]))?;
         let shapes: HashMap<String, Arc<Shape>> =
             shape.into_iter().map(|shape| (shape.name.clone(), Arc::new(shape))).collect();
         let known = |name: &str| {

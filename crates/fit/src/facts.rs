@@ -246,6 +246,12 @@ impl Facts {
         kinds.fold(0, u64::saturating_add)
     }
 
+    /// Of what they keep, the recurrent state of one slot, whatever the context.
+    pub fn state(&self) -> ByteCount {
+        let states = self.kinds.iter().map(|(kept, layers)| kept.state.saturating_mul(*layers));
+        ByteCount::bytes(states.fold(0, u64::saturating_add))
+    }
+
     pub(crate) fn layers(&self) -> &[Layer] {
         &self.layers
     }

@@ -238,7 +238,7 @@ fn first(from: u32, to: u32, holds: impl Fn(u32) -> bool) -> Option<u32> {
 }
 
 /// `count` shared out in proportion to `weights`, nothing lost.
-fn split(count: u32, weights: &[u64]) -> Vec<u32> {
+pub(crate) fn split(count: u32, weights: &[u64]) -> Vec<u32> {
     let total: u128 = weights.iter().map(|&weight| u128::from(weight)).sum::<u128>().max(1);
     let mut given = 0;
     let mut before: u128 = 0;

@@ -3,15 +3,21 @@
 //! Each evaluation is put on one scale by points that link its results to those of well-known models (8: a coin toss,
 //! 42: Llama 3.1 8B, 62: Llama 3.3 70B, 80: DeepSeek R1, 95: the best open models of 2026), and linearly between them.
 //! A model's quality for a use is the weighted mean of what was measured that says something about the use, drawn
-//! towards the trend of size and age as one more, weak, piece of evidence. The trend is a least-squares line through the
+//! towards the trend of size and age as one more, weak, piece of evidence. One that nobody evaluated is judged by its
+//! kin, the evaluated models of the same shape (it is a fine-tune of one of them), or by the trend, whichever is lower. The trend is a least-squares line through the
 //! catalogue's own evaluated models, so there is nothing here to keep up to date but the rows.
 
+use std::collections::HashMap;
+
 use catalog::catalogue::{Benchmark, Capability, Evaluation, Model, UseCase};
+use catalog::quantization::Quantization;
 
 /// The trend counts as much as a measurement of this weight.
 const TREND_WEIGHT: f64 = 1.5;
 /// A model that nobody evaluated is taken to lie this many standard deviations below the trend.
-const UNMEASURED_CAUTION: f64 = 0.7;
+const UNMEASURED_CAUTION: f64 = 0.8;
+/// What a model that only orders texts, or only hears or speaks, is worth among those that the fit API lists it with.
+const NARROW: [(UseCase, f64); 2] = [(UseCase::Rerank, 0.85), (UseCase::Speech, 0.7)];
 /// What a model that was not taught to converse loses where that is wanted.
 const NOT_TAUGHT_TO_CHAT: f64 = 12.0;
 
@@ -30,6 +36,8 @@ pub struct Trend {
     language: Line,
     vectors: Line,
     speech: Line,
+    /// The best evaluated index of each shape.
+    kin: HashMap<String, f64>,
 }
 
 /// `index = a + b · log2(billions of effective parameters) + c · years since 2023`.
@@ -63,7 +71,16 @@ impl Trend {
                 .collect();
             Line::through(&points).unwrap_or(otherwise)
         };
+        let mut kin: HashMap<String, f64> = HashMap::new();
+        for model in models {
+            let (index, weight) = measured(&model.evaluations, model.use_case);
+            if weight > 0.0 {
+                let best = kin.entry(model.shape.name.clone()).or_insert(index);
+                *best = best.max(index);
+            }
+        }
         Self {
+            kin,
             language: line(|use_case| !is_vectors(use_case) && use_case != UseCase::Speech, LANGUAGE),
             vectors: line(is_vectors, VECTORS),
             speech: line(|use_case| use_case == UseCase::Speech, SPEECH),
@@ -87,13 +104,24 @@ pub fn quality(model: &Model, trend: &Trend) -> Quality {
     let index = if weight > 0.0 {
         (index * weight + expected * TREND_WEIGHT) / (weight + TREND_WEIGHT)
     } else {
-        expected - UNMEASURED_CAUTION * line.spread
+        let kin = trend.kin.get(&model.shape.name).copied().unwrap_or(f64::INFINITY);
+        expected.min(kin) - UNMEASURED_CAUTION * line.spread
     };
+    let narrow = NARROW.iter().find(|(use_case, _)| *use_case == model.use_case).map_or(1.0, |(_, share)| *share);
     let converses = is_vectors(model.use_case)
         || model.use_case == UseCase::Speech
         || model.capabilities.contains(&Capability::Chat);
     let index = if converses { index } else { index - NOT_TAUGHT_TO_CHAT };
-    Quality { index: index.clamp(1.0, 99.0), evaluations: model.evaluations.len() }
+    Quality { index: (index * narrow).clamp(1.0, 99.0), evaluations: model.evaluations.len() }
+}
+
+/// Points of quality that a quantisation costs a model of so many parameters: a point for each percent by which
+/// perplexity grows, as published for a model of 8 billion; larger models lose less, about as (8 B / size)^0.4
+/// (llama.cpp's first k-quant tables: Q2_K costs LLaMA 7B 15 %, 13B 11 %, 65B 7 %). At most 60.
+#[expect(clippy::cast_precision_loss, reason = "a power of a ratio")]
+pub fn quality_loss(quantization: Quantization, parameters: u64) -> f64 {
+    let by_size = (8e9 / (parameters.max(1) as f64)).powf(0.4);
+    (quantization.penalty() * 100.0 * by_size).min(60.0)
 }
 
 fn is_vectors(use_case: UseCase) -> bool {

@@ -15,6 +15,9 @@ pub struct Components {
     pub context: f64,
 }
 
+/// Of the target speed, one part in so many is where waiting begins to be felt.
+const NOTICED: f64 = 10.0;
+
 /// What a use asks for. Weights sum to 1; they and the targets are those of the fit API's reference.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Demand {
@@ -50,9 +53,11 @@ impl Demand {
             + self.context * components.context
     }
 
-    /// 100 at the target speed, in proportion below it.
+    /// 100 at the target speed; below it falling with the logarithm, as speed is felt: from 10 to 20 tok/s is as much
+    /// better as from 20 to 40.
     pub fn speed(&self, tps: f64) -> f64 {
-        (tps / self.target_tps * 100.0).clamp(0.0, 100.0)
+        let felt = |tps: f64| (1.0 + tps / (self.target_tps / NOTICED)).ln();
+        (felt(tps.max(0.0)) / felt(self.target_tps) * 100.0).clamp(0.0, 100.0)
     }
 
     /// 100 for a context that is enough, 70 for half of it, 30 for less.
@@ -95,8 +100,8 @@ mod tests {
     #[test]
     fn each_part_has_its_bounds() {
         let demand = Demand::of(UseCase::Coding);
-        for (tps, speed) in [(0.0, 0.0), (20.0, 50.0), (400.0, 100.0)] {
-            assert!((demand.speed(tps) - speed).abs() < 1e-9);
+        for (tps, speed) in [(0.0, 0.0), (4.0, 28.9), (20.0, 74.7), (400.0, 100.0)] {
+            assert!((demand.speed(tps) - speed).abs() < 0.1, "{}", demand.speed(tps));
         }
         for (tokens, points) in [(8192, 100.0), (8191, 70.0), (4095, 30.0)] {
             assert!((demand.context(tokens) - points).abs() < 1e-9);

@@ -298,7 +298,7 @@ pub fn estimate_with(constants: &Constants, machine: &Machine, work: &Work<'_>) 
 
 impl Speed {
     /// Of nothing.
-    const NONE: Self = Self {
+    pub const NONE: Self = Self {
         decode_tps: 0.0,
         decode_low: 0.0,
         decode_high: 0.0,

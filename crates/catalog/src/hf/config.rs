@@ -48,8 +48,7 @@ pub fn shape(name: &str, config: &[u8]) -> Result<Shape, Error> {
     problems.into_result(&architecture)?;
     described.map_err(|what| Error::Indescribable { model_type: architecture.clone(), what })?;
 
-    let gguf = family.gguf.map(str::to_owned);
-    let shape = draft.into_shape(name.to_owned(), architecture, gguf);
+    let shape = draft.into_shape(name.to_owned(), architecture);
     shape.layers()?;
     Ok(shape)
 }

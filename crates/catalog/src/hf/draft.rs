@@ -9,6 +9,8 @@ const LAYERS: u64 = 4096;
 
 /// What is known so far. A family may change any of it.
 pub(super) struct Draft {
+    /// llama.cpp's name for the architecture.
+    pub(super) gguf: Option<&'static str>,
     pub(super) hidden: u64,
     pub(super) vocabulary: u64,
     pub(super) tied: bool,
@@ -89,6 +91,7 @@ impl Draft {
         let window = window(keys, family, context);
         let mixers = mixers(keys, family, count, window.is_some());
         Self {
+            gguf: family.gguf,
             hidden,
             vocabulary: keys.need(&["vocab_size", "padded_vocab_size", "n_vocab"]),
             tied: family.tied,
@@ -145,14 +148,14 @@ impl Draft {
     }
 
     /// The finished description.
-    pub(super) fn into_shape(mut self, name: String, architecture: String, gguf: Option<String>) -> Shape {
+    pub(super) fn into_shape(mut self, name: String, architecture: String) -> Shape {
         if self.prediction > 0 {
             self.parts.push(Part { parameters: 0, ..Part::of(PartKind::Prediction) });
         }
         let mut shape = Shape {
             name,
             architecture,
-            gguf,
+            gguf: self.gguf.map(str::to_owned),
             hidden: self.hidden,
             vocabulary: self.vocabulary,
             tied: self.tied,

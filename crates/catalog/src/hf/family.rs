@@ -108,7 +108,7 @@ const FAMILIES: &[Family] = &[
     Family { defaults: MISTRAL, windowed: true, ..llama(&["mistral", "mixtral"], "llama") },
     Family { defaults: MISTRAL, ..llama(&["ministral3"], "mistral3") },
     Family { pattern: Some("sssf"), adjust: llama4, ..llama(&["llama4", "llama4_text"], "llama4") },
-    llama(&["mllama_text_model"], "llama"),
+    Family { types: &["mllama_text_model"], ..PLAIN },
     llama(&["qwen2", "qwen2_audio_text"], "qwen2"),
     llama(&["qwen2_vl", "qwen2_5_vl", "qwen2_vl_text", "qwen2_5_vl_text"], "qwen2vl"),
     llama(&["qwen2_5_omni_text"], "qwen2vl"),
@@ -143,7 +143,8 @@ const FAMILIES: &[Family] = &[
         adjust: gemma4,
         ..llama(&["gemma4", "gemma4_text"], "gemma4")
     },
-    Family { windowed: true, ..llama(&["phi3", "phi3_v", "phi4mm"], "phi3") },
+    Family { windowed: true, ..llama(&["phi3"], "phi3") },
+    Family { windowed: true, types: &["phi3_v", "phi4mm"], ..PLAIN },
     Family { windowed: true, ..llama(&["phimoe"], "phimoe") },
     Family { gated: false, ..llama(&["phi", "phi-msft"], "phi2") },
     Family { pattern: Some("sf"), ..llama(&["gpt_oss"], "gpt-oss") },
@@ -154,7 +155,8 @@ const FAMILIES: &[Family] = &[
     Family { adjust: deepseek4, ..llama(&["deepseek_v4"], "deepseek4") },
     Family { adjust: own_prediction, ..llama(&["glm_moe_dsa"], "glm-dsa") },
     Family { adjust: own_prediction, ..llama(&["glm4_moe", "glm4v_moe_text"], "glm4moe") },
-    llama(&["glm", "glm4", "glm4v_text"], "glm4"),
+    llama(&["glm4", "glm4v_text"], "glm4"),
+    llama(&["glm"], "chatglm"),
     Family { adjust: four_times, ..llama(&["chatglm"], "chatglm") },
     Family { adjust: kimi_linear, ..llama(&["kimi_linear"], "kimi-linear") },
     Family { adjust: kimi_k3, ..llama(&["kimi_k3", "kimi_k3_text"], "kimi-k3") },
@@ -183,8 +185,9 @@ const FAMILIES: &[Family] = &[
         bidirectional: true,
         defaults: BERT,
         adjust: bert,
-        ..llama(&["roberta", "xlm-roberta", "xlm_roberta", "mpnet", "distilbert", "electra"], "bert")
+        ..llama(&["roberta", "xlm-roberta", "xlm_roberta", "distilbert"], "bert")
     },
+    Family { gated: false, bidirectional: true, defaults: BERT, adjust: bert, types: &["mpnet", "electra"], ..PLAIN },
     Family { bidirectional: true, adjust: modernbert, ..llama(&["modernbert"], "modern-bert") },
     Family { bidirectional: true, adjust: nomic_bert, ..llama(&["nomic_bert"], "nomic-bert") },
     Family { bidirectional: true, types: &["new", "gte"], ..PLAIN },
@@ -195,7 +198,7 @@ const FAMILIES: &[Family] = &[
     Family { gated: false, tied: true, adjust: gpt2, ..llama(&["gpt_bigcode"], "starcoder") },
     Family { gated: false, tied: true, adjust: gpt2, types: &["gpt_neo", "opt"], ..PLAIN },
     Family { gated: false, ..llama(&["gpt_neox"], "gptneox") },
-    Family { gated: false, adjust: four_times, ..llama(&["gptj", "codegen"], "gptj") },
+    Family { gated: false, adjust: four_times, types: &["gptj", "codegen"], ..PLAIN },
     Family {
         gated: false,
         tied: true,
@@ -214,7 +217,8 @@ const FAMILIES: &[Family] = &[
     llama(&["hunyuan_v1_moe"], "hunyuan-moe"),
     Family { tied: true, ..llama(&["ernie4_5"], "ernie4_5") },
     Family { tied: true, ..llama(&["ernie4_5_moe"], "ernie4_5-moe") },
-    llama(&["internlm2", "internlm3"], "internlm2"),
+    llama(&["internlm2"], "internlm2"),
+    llama(&["internlm3"], "llama"),
     llama(&["baichuan"], "baichuan"),
     Family { tied: true, ..llama(&["minicpm"], "minicpm") },
     llama(&["minicpm3"], "minicpm3"),
@@ -258,8 +262,20 @@ fn own_prediction(_: &Keys<'_>, draft: &mut Draft) -> Adjusted {
     Ok(())
 }
 
-fn parallel(_: &Keys<'_>, _: &mut Draft) -> Adjusted {
-    Err("attention and a recurrent state side by side in each layer")
+/// Attention and a state side by side in each layer (Falcon-H1): described as two layers, one with the state, one with
+/// the attention and the feed-forward part. Tensors and memory are those of the whole; there are twice as many layers.
+fn parallel(keys: &Keys<'_>, draft: &mut Draft) -> Adjusted {
+    let layers = draft.layers();
+    (draft.mixers, draft.feed_forwards) = (0..layers).flat_map(|_| [('r', 'n'), ('f', 'd')]).unzip();
+    let expanded = draft.hidden.saturating_mul(keys.number(&["mamba_expand"]).unwrap_or(2));
+    draft.recurrent = Some(Recurrent::Mamba2 {
+        inner: keys.number(&["mamba_d_ssm"]).unwrap_or(expanded),
+        state: keys.need(&["mamba_d_state"]),
+        convolution: keys.number(&["mamba_d_conv"]).unwrap_or(4),
+        heads: keys.need(&["mamba_n_heads"]),
+        groups: keys.number(&["mamba_n_groups"]).unwrap_or(1),
+    });
+    Ok(())
 }
 
 fn llama4(keys: &Keys<'_>, draft: &mut Draft) -> Adjusted {
@@ -474,6 +490,7 @@ fn nemotron_h(keys: &Keys<'_>, draft: &mut Draft) -> Adjusted {
         groups: keys.number(&["n_groups"]).unwrap_or(8),
     });
     if let Some(experts) = &mut draft.experts {
+        draft.gguf = Some("nemotron_h_moe");
         experts.gated = false;
         experts.latent = number(keys, "moe_latent_size");
     }
@@ -573,6 +590,7 @@ fn modernbert(keys: &Keys<'_>, draft: &mut Draft) -> Adjusted {
 fn nomic_bert(keys: &Keys<'_>, draft: &mut Draft) -> Adjusted {
     draft.gated = keys.word("activation_function").is_none_or(|name| name.ends_with("glu"));
     if let (Some(experts), Some(every)) = (&mut draft.experts, keys.number(&["moe_every_n_layers"])) {
+        draft.gguf = Some("nomic-bert-moe");
         *experts = Experts { width: draft.feed_forward, gated: draft.gated, ..*experts };
         let every = usize::try_from(every).unwrap_or(1).max(1);
         draft.feed(|layer| if layer % every == every - 1 { 'e' } else { 'd' });

@@ -314,6 +314,13 @@ fn recurrent_states() {
         "intermediate_size": 1536, "conv_kernel": 4, "time_step_rank": 48
     });
     check(&mamba, 129_135_360, "-", "n");
+    let falcon = json!({
+        "model_type": "falcon_h1", "hidden_size": 1024, "intermediate_size": 2048, "num_hidden_layers": 36,
+        "num_attention_heads": 8, "num_key_value_heads": 2, "head_dim": 64, "vocab_size": 32784,
+        "mamba_d_ssm": 1536, "mamba_n_heads": 24, "mamba_d_head": 64, "mamba_d_state": 128, "mamba_d_conv": 4,
+        "mamba_n_groups": 1, "mamba_expand": 2, "max_position_embeddings": 16384, "tie_word_embeddings": false
+    });
+    check(&falcon, 521_411_104, "rf", "nd");
     let jamba = json!({
         "model_type": "jamba", "hidden_size": 2560, "intermediate_size": 8192, "num_hidden_layers": 28,
         "num_attention_heads": 20, "num_key_value_heads": 1, "vocab_size": 65536, "num_experts": 1,
@@ -411,12 +418,14 @@ fn unknown_ones_are_read_by_the_usual_keys_or_told_what_is_missing() {
         error(r#"{"num_hidden_layers": 5000}"#),
         "config.json says num_hidden_layers = 5000, which cannot be meant"
     );
-    assert!(
-        error(
-            r#"{"model_type": "falcon_h1", "hidden_size": 8, "vocab_size": 8, "num_hidden_layers": 2,
-        "intermediate_size": 8, "num_attention_heads": 1, "max_position_embeddings": 8}"#
-        )
-        .contains("side by side")
+    let odd = json!({
+        "model_type": "nemotron_h", "hidden_size": 8, "vocab_size": 8, "num_attention_heads": 1, "head_dim": 8,
+        "intermediate_size": 8, "max_position_embeddings": 8, "num_hidden_layers": 2, "hybrid_override_pattern": "M?",
+        "mamba_num_heads": 1, "mamba_head_dim": 8, "ssm_state_size": 8
+    });
+    assert_eq!(
+        error(&odd.to_string()),
+        "a \"nemotron_h\" model has layers of an unknown kind, which cannot be described"
     );
     assert_eq!(error("[]"), "config.json is not what it should be");
     assert_eq!(error(&format!("{}{}", "{\"a\":".repeat(500), "}".repeat(500))), "config.json is not what it should be");

@@ -121,7 +121,7 @@ fn of_state(recurrent: Recurrent) -> Vec<(&'static str, u64, u64)> {
         Recurrent::Kda { heads, head, convolution, .. } => [heads, head, convolution].map(small).to_vec(),
         Recurrent::ShortConvolution { convolution } => vec![small(convolution)],
         Recurrent::Lightning { heads, head } => vec![small(heads), small(head)],
-        Recurrent::Rwkv { head, rank, low_rank_gate: _ } => vec![small(head), width(rank)],
+        Recurrent::Rwkv { head, rank, .. } => vec![small(head), width(rank)],
         Recurrent::RgLru { width: lanes, convolution, heads } => vec![width(lanes), small(convolution), small(heads)],
     }
 }
