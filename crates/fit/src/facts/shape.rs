@@ -2,7 +2,9 @@
 
 use catalog::gguf::slides;
 use catalog::quantization::{Container, Place, Quantization};
-use catalog::shape::{Experts, FeedForward, Layer, Mixer, PartKind, Recurrent, Role, Shape, ShapeError, Tensor};
+use catalog::shape::{
+    Experts, FeedForward, Indexer, Layer, Mixer, PartKind, Recurrent, Role, Shape, ShapeError, Tensor,
+};
 use types::ByteCount;
 
 use super::{Activations, Cache, Draft, Facts, Kept, Mixing, Outside, Span, Widths};
@@ -58,8 +60,11 @@ impl Facts {
             experts: experts.unwrap_or_default(),
             parameters_active: shape.parameters_active()?,
         };
-        let has_indexer =
-            layers.iter().any(|layer| matches!(layer.mixer, Mixer::Latent { latent, .. } if latent.indexer.is_some()));
+        let has_indexer = layers.iter().any(|layer| match layer.mixer {
+            Mixer::Latent { latent, .. } => latent.indexer.is_some(),
+            Mixer::Full(attention) => attention.indexer.is_some(),
+            _ => false,
+        });
         let activations = Activations {
             embedding: shape.hidden,
             layer: widths.widest(true),
@@ -85,38 +90,30 @@ fn kept(shape: &Shape, layer: &Layer<'_>, own_cache: bool, engine_slides: bool) 
         return nothing;
     }
     let cache = |key, value, span| Kept { caches: vec![Cache { key, value, span }], state: 0 };
+    // The keys of an indexer stand beside the cache.
+    let indexed = |mut kept: Kept, indexer: Option<Indexer>, value: u64| {
+        kept.caches.extend(indexer.map(|indexer| Cache { key: indexer.head, value, span: Span::Context }));
+        kept
+    };
+    let window_or_all = |window| if engine_slides { Span::Window(window) } else { Span::Context };
     match layer.mixer {
         Mixer::Full(_) | Mixer::Sliding { .. } | Mixer::Latent { .. } if !own_cache => nothing,
         Mixer::Full(attention) => {
-            let (key, value) = (attention.kv_heads * attention.head, attention.kv_heads * attention.value_head());
-            let mut kept = cache(key, value, Span::Context);
-            kept.caches.extend(attention.indexer.map(|indexer| Cache {
-                key: indexer.head,
-                value: 0,
-                span: Span::Context,
-            }));
-            kept
+            let value = attention.kv_heads * attention.value_head();
+            let kept = cache(attention.kv_heads * attention.head, value, Span::Context);
+            // llama.cpp gives this one values too, and does not use them.
+            let unused = if shape.gguf.as_deref() == Some("minimax-m3") { attention.value_head() } else { 0 };
+            indexed(kept, attention.indexer, unused)
         }
         Mixer::Sliding { attention, window } => {
-            let span = if engine_slides { Span::Window(window) } else { Span::Context };
-            cache(attention.kv_heads * attention.head, attention.kv_heads * attention.value_head(), span)
+            let value = attention.kv_heads * attention.value_head();
+            cache(attention.kv_heads * attention.head, value, window_or_all(window))
         }
-        Mixer::Latent { latent, .. } => {
-            let mut kept = cache(latent.rank + latent.rope, 0, Span::Context);
-            kept.caches.extend(latent.indexer.map(|indexer| Cache {
-                key: indexer.head,
-                value: 0,
-                span: Span::Context,
-            }));
-            kept
-        }
+        Mixer::Latent { latent, .. } => indexed(cache(latent.rank + latent.rope, 0, Span::Context), latent.indexer, 0),
         Mixer::Compressed { compressed, ratio, .. } => {
-            let mut kept = cache(compressed.head, 0, Span::Window(compressed.window));
-            if ratio > 0 {
-                let chooses = ratio == compressed.sparse_ratio;
-                let key = compressed.head + if chooses { compressed.indexer.head } else { 0 };
-                kept.caches.push(Cache { key, value: 0, span: Span::Compressed(ratio) });
-            }
+            let mut kept = cache(compressed.head, 0, window_or_all(compressed.window));
+            let chooses = ratio == compressed.sparse_ratio;
+            kept.compress(compressed.head, ratio, Some(compressed.indexer.head).filter(|_| chooses));
             kept
         }
         Mixer::Recurrent(recurrent) => {
@@ -188,6 +185,59 @@ fn mixing(recurrent: &Recurrent, hidden: u64) -> Mixing {
         Recurrent::Rwkv { head, .. } => Mixing::Rwkv { state: hidden * head },
         Recurrent::RgLru { width, .. } => {
             Mixing::Mamba { projection: 2 * width, convolution: width, inner: width, state: width }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use catalog::catalogue::Catalogue;
+    use types::CacheType;
+
+    use super::*;
+
+    #[test]
+    fn every_model_of_the_catalogue_adds_up() {
+        for model in Catalogue::embedded().models() {
+            let shape = &model.shape;
+            let parts: u64 = shape.parts.iter().map(|part| part.total_parameters()).sum();
+            let parameters = shape.parameters().unwrap() - parts;
+            let facts = |quantization| Facts::of(shape, quantization).unwrap();
+            let bytes = |facts: &Facts| facts.weights().saturating_sub(projector(shape)).as_u64();
+            let (whole, small) = (facts(Quantization::BF16), facts(Quantization::Q4_K_M));
+            // Two bytes each, but for norms and routers; four and a half to eight bits where rows are odd.
+            assert!(
+                (2 * parameters..parameters * 21 / 10).contains(&bytes(&whole)),
+                "{}: {}",
+                model.id,
+                whole.weights()
+            );
+            assert!((parameters / 2..parameters * 6 / 5).contains(&bytes(&small)), "{}: {}", model.id, small.weights());
+            let kept = |context| small.kept(context, 1, CacheType::F16, CacheType::F16);
+            assert!(kept(4096) >= kept(1024), "{}", model.id);
+            for repository in &model.repositories {
+                for quantization in &repository.quantizations {
+                    assert!(quantization.parse::<Quantization>().is_ok(), "{}: {quantization}", repository.id);
+                }
+            }
+        }
+    }
+
+    /// KiB that a token takes, 16 bits each, as widely published for these.
+    #[test]
+    fn tokens_take_what_is_known_of_them() {
+        for (id, kib) in [
+            ("meta-llama/Llama-3.1-8B-Instruct", 128.0),
+            ("Qwen/Qwen3-8B", 144.0),
+            ("Qwen/Qwen3-30B-A3B", 96.0),
+            ("deepseek-ai/DeepSeek-V3", 68.625),
+        ] {
+            let model = Catalogue::embedded().get(id).unwrap();
+            let facts = Facts::of(&model.shape, Quantization::Q4_K_M).unwrap();
+            let kept = |context| facts.kept(context, 1, CacheType::F16, CacheType::F16).as_u64();
+            #[expect(clippy::cast_precision_loss, reason = "KiB of one token")]
+            let found = (kept(16_384) - kept(8192)) as f64 / 8192.0 / 1024.0;
+            assert!((found - kib).abs() < 0.01, "{id}: {found} KiB");
         }
     }
 }
