@@ -16,8 +16,9 @@ use catalog::quantization::Quantization;
 const TREND_WEIGHT: f64 = 1.5;
 /// A model that nobody evaluated is taken to lie this many standard deviations below the trend.
 const UNMEASURED_CAUTION: f64 = 0.8;
-/// What a model that only orders texts, or only hears or speaks, is worth among those that the fit API lists it with.
-const NARROW: [(UseCase, f64); 2] = [(UseCase::Rerank, 0.85), (UseCase::Speech, 0.7)];
+/// What a model that only makes vectors, only orders texts, or only hears or speaks, is worth among those that the fit
+/// API lists it with.
+const NARROW: [(UseCase, f64); 3] = [(UseCase::Embedding, 0.8), (UseCase::Rerank, 0.7), (UseCase::Speech, 0.7)];
 /// What a model that was not taught to converse loses where that is wanted.
 const NOT_TAUGHT_TO_CHAT: f64 = 12.0;
 

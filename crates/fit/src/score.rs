@@ -40,7 +40,8 @@ impl Demand {
             UseCase::Reasoning => (0.55, 0.15, 0.15, 0.15, 25.0, 8192),
             UseCase::Chat => (0.40, 0.35, 0.15, 0.10, 40.0, 4096),
             UseCase::Multimodal | UseCase::Speech => (0.50, 0.20, 0.15, 0.15, 40.0, 4096),
-            UseCase::Embedding | UseCase::Rerank => (0.30, 0.40, 0.20, 0.10, 200.0, 512),
+            // These read, ten times as fast as others write.
+            UseCase::Embedding | UseCase::Rerank => (0.30, 0.40, 0.20, 0.10, 2000.0, 512),
         };
         Self { quality, speed, fit, context, target_tps, target_context }
     }

@@ -224,7 +224,7 @@ async fn the_least_recently_used_leaves() {
 async fn a_busy_one_is_never_evicted_and_the_refusal_names_it() {
     let stage = Stage::new(&[("a", ""), ("b", "")]).with(|config| {
         config.instances_max = Some(1);
-        config.room_wait_max = SHORT;
+        config.room_wait_max = SHORT * 10;
     });
     let run = stage.start().await;
     let lease = run.lease("a").await;
