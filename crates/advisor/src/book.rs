@@ -113,7 +113,7 @@ impl Entry {
 pub(crate) fn variant(model: &Model, quantization: Quantization, facts: Facts) -> Variant {
     // What it was trained in costs it nothing, however few bits that are.
     let is_own = model.repositories.first().is_some_and(|own| stores(&own.quantizations, quantization));
-    let quality_loss = if is_own { 0.0 } else { fit::quality_loss(quantization, model.parameters) };
+    let quality_loss = if is_own { 0.0 } else { fit::quality_loss(quantization, model) };
     Variant { engine: Engine::of(quantization), quant: quantization.into(), quality_loss, facts }
 }
 

@@ -18,13 +18,12 @@ use catalog::quantization::Quantization;
 const EXPECTED_WEIGHT: f64 = 2.0;
 /// A model is expected to lie so many standard deviations below the trend of those that were evaluated, and below the
 /// best of them that are no larger.
-const CAUTION: f64 = 0.8;
-/// What a model that only makes vectors, only orders texts, or only hears or speaks, is worth among those that the fit
-/// API lists it with.
-const NARROW: [(UseCase, f64); 3] = [(UseCase::Embedding, 0.8), (UseCase::Rerank, 0.7), (UseCase::Speech, 0.7)];
-/// What any other model is worth that does not converse: it was only pretrained, or does one narrow thing, such as
-/// reading documents, translating, or judging what others say.
-const NOT_TAUGHT_TO_CHAT: f64 = 0.6;
+const CAUTION: f64 = 2.0;
+/// What a model that makes vectors, orders texts, or hears or speaks, is worth among those that the fit API lists it with.
+const NARROW: [(UseCase, f64); 3] = [(UseCase::Embedding, 0.8), (UseCase::Rerank, 0.7), (UseCase::Speech, 0.6)];
+/// What a model is worth that lacks the capability its use asks for, which is to converse for most: it was only
+/// pretrained, or does one narrow thing, such as reading documents, translating, or judging what others say.
+const NOT_TAUGHT: f64 = 0.6;
 
 /// How good a model is.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -42,7 +41,20 @@ pub struct Trend {
     vectors: Expectation,
     speech: Expectation,
     /// The evaluated models of each shape.
-    kin: HashMap<String, Vec<Kin>>,
+    kin: HashMap<Descent, Vec<Kin>>,
+}
+
+/// What a model shares with those it was made from or that were made from it: the scale that it is measured on, layers,
+/// width, width of the feed-forward part, and vocabulary. Not the name of its shape: a tune often lacks the vision tower
+/// or the prediction layer.
+type Descent = (Scale, u64, u64, u64, u64);
+
+/// What models are measured with; figures of one scale say nothing of another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Scale {
+    Language,
+    Vectors,
+    Speech,
 }
 
 /// An evaluated model, seen by others of its shape.
@@ -50,6 +62,7 @@ pub struct Trend {
 struct Kin {
     provider: String,
     released: String,
+    use_case: UseCase,
     index: f64,
 }
 
@@ -83,36 +96,43 @@ const LINE_MODELS_MIN: usize = 12;
 impl Trend {
     /// The trend of these models.
     pub fn of(models: &[Model]) -> Self {
-        let expectation = |kind: fn(UseCase) -> bool, otherwise: Line| {
-            let points = models.iter().filter(|model| kind(model.use_case)).filter_map(|model| {
+        let expectation = |scale: Scale, otherwise: Line| {
+            let points = models.iter().filter(|model| Scale::of(model.use_case) == scale).filter_map(|model| {
                 let (index, weight) = measured(&model.evaluations, model.use_case);
                 (weight > 0.0).then(|| [size(model), age(&model.released), log_odds(index)])
             });
             Expectation::of(points.collect(), otherwise)
         };
         let mut trend = Self {
-            language: expectation(|use_case| !is_vectors(use_case) && use_case != UseCase::Speech, LANGUAGE),
-            vectors: expectation(is_vectors, VECTORS),
-            speech: expectation(|use_case| use_case == UseCase::Speech, SPEECH),
+            language: expectation(Scale::Language, LANGUAGE),
+            vectors: expectation(Scale::Vectors, VECTORS),
+            speech: expectation(Scale::Speech, SPEECH),
             kin: HashMap::new(),
         };
         for model in models {
             let (index, weight) = measured(&model.evaluations, model.use_case);
             if weight > 0.0 {
                 let index = blend(index, weight, trend.by_size_and_age(model));
-                let kin = Kin { provider: model.provider.clone(), released: model.released.clone(), index };
-                trend.kin.entry(model.shape.name.clone()).or_default().push(kin);
+                let kin = Kin {
+                    provider: model.provider.clone(),
+                    released: model.released.clone(),
+                    use_case: model.use_case,
+                    index,
+                };
+                trend.kin.entry(descent(model)).or_default().push(kin);
             }
         }
         trend
     }
 
-    /// What is expected of a model that nobody evaluated.
+    /// What is expected of a model, whatever was measured of itself.
     fn expected(&self, model: &Model) -> f64 {
         let by_size_and_age = self.by_size_and_age(model);
-        let kin = self.kin.get(&model.shape.name).map_or(&[][..], Vec::as_slice);
+        let kin = self.kin.get(&descent(model)).map_or(&[][..], Vec::as_slice);
         let best = |kin: &mut dyn Iterator<Item = &Kin>| kin.map(|kin| kin.index).reduce(f64::max);
-        let before = |kin: &&Kin| kin.provider == model.provider && kin.released <= model.released;
+        let before = |kin: &&Kin| {
+            kin.provider == model.provider && kin.use_case == model.use_case && kin.released < model.released
+        };
         match best(&mut kin.iter().filter(before)) {
             Some(predecessor) => predecessor,
             None => best(&mut kin.iter()).map_or(by_size_and_age, |kin| kin.min(by_size_and_age)),
@@ -120,22 +140,37 @@ impl Trend {
     }
 
     fn by_size_and_age(&self, model: &Model) -> f64 {
-        let expectation = match model.use_case {
-            UseCase::Speech => &self.speech,
-            use_case if is_vectors(use_case) => &self.vectors,
-            _ => &self.language,
+        let expectation = match Scale::of(model.use_case) {
+            Scale::Language => &self.language,
+            Scale::Vectors => &self.vectors,
+            Scale::Speech => &self.speech,
         };
         expectation.at(size(model), age(&model.released))
+    }
+}
+
+impl Scale {
+    const fn of(use_case: UseCase) -> Self {
+        match use_case {
+            UseCase::Embedding | UseCase::Rerank => Self::Vectors,
+            UseCase::Speech => Self::Speech,
+            _ => Self::Language,
+        }
     }
 }
 
 /// How good `model` is for its own use.
 pub fn quality(model: &Model, trend: &Trend) -> Quality {
     let (index, weight) = measured(&model.evaluations, model.use_case);
-    let index = if weight > 0.0 { blend(index, weight, trend.by_size_and_age(model)) } else { trend.expected(model) };
-    let narrow = NARROW.iter().find(|(use_case, _)| *use_case == model.use_case).map(|(_, share)| *share);
-    let converses = model.capabilities.contains(&Capability::Chat);
-    let share = narrow.unwrap_or(if converses { 1.0 } else { NOT_TAUGHT_TO_CHAT });
+    let index = blend(index, weight, trend.expected(model));
+    let narrow = NARROW.iter().find(|(use_case, _)| *use_case == model.use_case).map_or(1.0, |(_, share)| *share);
+    let taught = match model.use_case {
+        UseCase::Embedding => model.capabilities.contains(&Capability::Embedding),
+        UseCase::Rerank => model.capabilities.contains(&Capability::Rerank),
+        UseCase::Speech => true,
+        _ => model.capabilities.contains(&Capability::Chat),
+    };
+    let share = narrow * if taught { 1.0 } else { NOT_TAUGHT };
     Quality { index: (index * share).clamp(1.0, 99.0), evaluations: model.evaluations.len() }
 }
 
@@ -144,23 +179,26 @@ fn blend(measured: f64, weight: f64, expected: f64) -> f64 {
     (measured * weight + expected * EXPECTED_WEIGHT) / (weight + EXPECTED_WEIGHT)
 }
 
-/// Points of quality that a quantisation costs a model of so many parameters: a point for each percent by which
-/// perplexity grows, as published for a model of 8 billion; larger models lose less, about as (8 B / size)^0.4
-/// (llama.cpp's first k-quant tables: Q2_K costs LLaMA 7B 15 %, 13B 11 %, 65B 7 %). At most 60.
-#[expect(clippy::cast_precision_loss, reason = "a power of a ratio")]
-pub fn quality_loss(quantization: Quantization, parameters: u64) -> f64 {
-    let by_size = (8e9 / (parameters.max(1) as f64)).powf(0.4);
+/// Points of quality that a quantisation costs a model: a point for each percent by which perplexity grows, as published
+/// for a model of 8 billion parameters; larger models lose less, about as (8 B / size)^0.4 (llama.cpp's first k-quant
+/// tables: Q2_K costs LLaMA 7B 15 %, 13B 11 %, 65B 7 %). With experts the size is between those of all and of the
+/// active ones, as for quality. At most 60.
+pub fn quality_loss(quantization: Quantization, model: &Model) -> f64 {
+    let by_size = (0.4 * (3.0 - size(model))).exp2();
     (quantization.penalty() * 100.0 * by_size).min(60.0)
-}
-
-fn is_vectors(use_case: UseCase) -> bool {
-    matches!(use_case, UseCase::Embedding | UseCase::Rerank)
 }
 
 /// log2 of billions of parameters; with experts the geometric mean of all and active ones, as such models perform.
 #[expect(clippy::cast_precision_loss, reason = "a logarithm of billions")]
 fn size(model: &Model) -> f64 {
     ((model.parameters as f64 * model.parameters_active as f64).sqrt() / 1e9).max(0.01).log2()
+}
+
+fn descent(model: &Model) -> Descent {
+    let shape = &model.shape;
+    let layers = shape.blocks.iter().map(|block| u64::from(block.layers)).sum();
+    let feed_forward = shape.blocks.iter().map(|block| block.feed_forward).max().unwrap_or(0);
+    (Scale::of(model.use_case), layers, shape.hidden, feed_forward, shape.vocabulary)
 }
 
 /// Years since the start of 2023; 0 where the date cannot be read.
@@ -218,7 +256,7 @@ fn weight(benchmark: Benchmark, use_case: UseCase) -> f64 {
             _ => 0.0,
         },
         UseCase::Multimodal => match benchmark {
-            B::Mmmu => 4.0,
+            B::Mmmu => 3.0,
             B::MmluPro | B::Mmlu => 1.0,
             _ => 0.0,
         },
