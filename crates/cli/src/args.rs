@@ -133,6 +133,12 @@ pub(crate) struct ServeArgs {
     /// Largest context a model is loaded with, in tokens
     #[arg(long, value_name = "TOKENS")]
     pub(crate) max_context: Option<String>,
+    /// Cores that advice reckons with [default: those there are]
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) cpu_cores: Option<String>,
+    /// Give advice for another machine, such as "2x RTX 4090, 128 GB" or a JSON file that describes one
+    #[arg(long, value_name = "MACHINE")]
+    pub(crate) simulate: Option<String>,
     /// How many models are loaded at once at most; 0 for as many as fit [default: 0]
     #[arg(long, value_name = "COUNT")]
     pub(crate) max_loaded_models: Option<String>,

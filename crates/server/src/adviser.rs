@@ -117,7 +117,7 @@ impl Adviser {
 }
 
 /// A file if there is one of that name, else words.
-fn simulated(words: &str) -> anyhow::Result<System> {
+pub(crate) fn simulated(words: &str) -> anyhow::Result<System> {
     let path = Path::new(words);
     if !path.is_file() {
         return System::simulated(words).with_context(|| format!("cannot simulate {words:?}"));
