@@ -131,7 +131,7 @@ fn machine(row: &Measurement, engine: Engine) -> (Machine, bool) {
     let cpu = Cpu { backend: Backend::CpuX86, cores: CORES_DEFAULT, bandwidth: cpu_bandwidth };
     // Ollama leaves graphics in Intel's processors alone, up to Lunar Lake.
     let is_idle = part
-        .is_some_and(|part| part.backend != Backend::Metal && part.unified && part.vendor == parts::Vendor::Intel)
+        .is_some_and(|part| part.backend != Backend::Metal && part.unified && part.vendor == hardware::Vendor::Intel)
         && engine == Engine::LlamaCpp
         && row.runtime == "ollama"
         && !row.offload_tag.starts_with("gpu");
