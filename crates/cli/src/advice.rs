@@ -45,6 +45,24 @@ impl Advice {
         Ok(Self::Here(Box::new(Self::here(settings, machine, printer)?)))
     }
 
+    /// As [`Advice::of`] for a model that may be a file or a folder of this machine, which this program reads itself; and
+    /// the name to ask for.
+    pub(crate) async fn on(
+        model: &str,
+        settings: &Settings,
+        machine: &MachineArgs,
+        printer: &Printer,
+    ) -> Result<(Self, String), Failure> {
+        let path = std::path::Path::new(model);
+        // A hub id has a slash as well: only what is a model's file or folder is taken for one.
+        if !path.is_file() && !path.join("config.json").is_file() {
+            return Ok((Self::of(settings, machine, printer).await?, model.to_owned()));
+        }
+        let mut adviser = Self::here(settings, machine, printer)?;
+        let name = adviser.read(path).map_err(|error| Failure::new(Exit::Failed, format!("{error:#}")))?;
+        Ok((Self::Here(Box::new(adviser)), name))
+    }
+
     /// This program itself, whoever else is there.
     pub(crate) fn here(settings: &Settings, machine: &MachineArgs, printer: &Printer) -> Result<Adviser, Failure> {
         let meant = server::Meant {

@@ -77,7 +77,7 @@ pub(crate) enum Command {
     },
     /// Show all that is known of a model, and how it fits this machine
     Info {
-        /// The model's id on the hub, or words that name it
+        /// The model's id on the hub, words that name it, or its file or folder on this machine
         model: String,
         #[command(flatten)]
         machine: MachineArgs,
@@ -222,7 +222,7 @@ pub(crate) struct FitArgs {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct PlanArgs {
-    /// The model's id on the hub, or words that name it
+    /// The model's id on the hub, words that name it, or its file or folder on this machine
     pub(crate) model: String,
     /// Context of each slot, in tokens [default: the model's own, at most 8192]
     #[arg(long, value_name = "TOKENS")]

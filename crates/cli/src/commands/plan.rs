@@ -8,9 +8,9 @@ use crate::failure::Failure;
 use crate::printer::Printer;
 
 /// Prints the plan.
-pub(crate) async fn run(args: PlanArgs, advice: &Advice, printer: &Printer) -> Result<(), Failure> {
+pub(crate) async fn run(args: PlanArgs, model: String, advice: &Advice, printer: &Printer) -> Result<(), Failure> {
     let request = PlanRequest {
-        model: args.model,
+        model,
         context: args.context,
         quant: args.quant,
         kv_quant: args.kv_quant,
