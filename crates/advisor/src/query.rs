@@ -115,7 +115,8 @@ pub struct QueryError {
 
 /// A number beyond these is a slip of the keyboard.
 pub(crate) const GB_MAX: f64 = 1_048_576.0;
-const CORES_MAX: u32 = 65_536;
+pub(crate) const CORES_MAX: u32 = 65_536;
+const CONTEXT_MAX: u64 = 1_000_000_000;
 
 impl Query {
     /// Reads the parameters of a request. Names that mean nothing here are passed over: they may mean something to a
@@ -136,7 +137,7 @@ impl Query {
             }
             let word = value.to_lowercase();
             let wrong = |allowed: &'static str| wrong(parameter, value, allowed);
-            let count = || value.parse::<usize>().map_err(|_| wrong("a whole number from 0"));
+            let count = || count(value).ok_or_else(|| wrong("a whole number from 0"));
             let flag = || match word.as_str() {
                 "true" | "1" | "yes" => Ok(true),
                 "false" | "0" | "no" => Ok(false),
@@ -144,7 +145,7 @@ impl Query {
             };
             let gb = || {
                 let number = value.parse::<f64>().ok().filter(|gb| *gb > 0.0 && *gb <= GB_MAX);
-                number.ok_or_else(|| wrong("a number of gigabytes above 0"))
+                number.ok_or_else(|| wrong("a number of gigabytes above 0, at most 1048576"))
             };
             match parameter {
                 "limit" => echo.limit = Some(count()?),
@@ -171,14 +172,14 @@ impl Query {
                 }
                 "include_too_tight" => include_too_tight = Some(flag()?),
                 "max_context" => {
-                    let tokens = value.parse::<u64>().ok().filter(|tokens| *tokens > 0);
-                    terms.max_context = Some(tokens.ok_or_else(|| wrong("a number of tokens above 0"))?);
+                    let tokens = value.parse::<u64>().ok().filter(|tokens| (1..=CONTEXT_MAX).contains(tokens));
+                    terms.max_context = Some(tokens.ok_or_else(|| wrong("1 to 1000000000 tokens"))?);
                 }
                 "ram_gb" | "ram" => terms.ram_gb = Some(gb()?),
                 "vram_gb" | "memory" => terms.vram_gb = Some(gb()?),
                 "cpu_cores" => {
                     let cores = value.parse::<u32>().ok().filter(|cores| (1..=CORES_MAX).contains(cores));
-                    terms.cpu_cores = Some(cores.ok_or_else(|| wrong("a whole number from 1"))?);
+                    terms.cpu_cores = Some(cores.ok_or_else(|| wrong("a whole number from 1 to 65536"))?);
                 }
                 _ => {}
             }
@@ -196,9 +197,12 @@ impl Query {
             let words = echo.search.take();
             echo.search = Some(words.map_or_else(|| name.to_owned(), |words| format!("{name} {words}")));
         }
-        let min_fit = MinFit::new(list, min_fit, include_too_tight, echo.perfect == Some(true));
-        echo.min_fit = Some(min_fit.level.min(FitLevel::TooTight).as_str().to_owned());
-        echo.include_too_tight = min_fit.too_tight;
+        let perfect = echo.perfect == Some(true);
+        let level = if perfect { FitLevel::Perfect } else { min_fit.unwrap_or(FitLevel::Marginal) };
+        echo.min_fit = Some(level.as_str().to_owned());
+        // As the contract's example has it: the parameter or its default, whatever `min_fit` makes of it.
+        echo.include_too_tight = include_too_tight.unwrap_or(list == List::Models);
+        let min_fit = MinFit::new(list, min_fit, include_too_tight, perfect);
         echo.use_case = use_case.map(|category| category.as_str().to_owned());
         sort.as_str().clone_into(&mut echo.sort);
         echo.max_context = terms.max_context;
@@ -314,6 +318,12 @@ impl Sort {
     }
 }
 
+/// A count of rows; one that no list reaches is as good as the largest there is.
+fn count(value: &str) -> Option<usize> {
+    let digits = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
+    digits.then(|| value.parse().unwrap_or(usize::MAX))
+}
+
 fn level(word: &str) -> Option<FitLevel> {
     match word {
         "tootight" | "tight" => Some(FitLevel::TooTight),
@@ -363,9 +373,9 @@ mod tests {
         check("limit=-1", "invalid limit value \"-1\": use a whole number from 0");
         check("limit=x", "invalid limit value \"x\": use a whole number from 0");
         check("perfect=maybe", "invalid perfect value \"maybe\": use true|false");
-        check("max_context=0", "invalid max_context value \"0\": use a number of tokens above 0");
-        check("ram_gb=NaN", "invalid ram_gb value \"NaN\": use a number of gigabytes above 0");
-        check("vram_gb=inf", "invalid vram_gb value \"inf\": use a number of gigabytes above 0");
+        check("max_context=0", "invalid max_context value \"0\": use 1 to 1000000000 tokens");
+        check("ram_gb=NaN", "invalid ram_gb value \"NaN\": use a number of gigabytes above 0, at most 1048576");
+        check("vram_gb=inf", "invalid vram_gb value \"inf\": use a number of gigabytes above 0, at most 1048576");
     }
 
     #[test]
@@ -394,6 +404,16 @@ mod tests {
             (query.limit, query.echo.sort.as_str(), query.echo.min_fit.as_deref()),
             (Some(5), "score", Some("marginal"))
         );
+        let echo = |list, query| {
+            let echo = read(list, query).unwrap().echo;
+            (echo.min_fit.unwrap(), echo.include_too_tight)
+        };
+        let word = str::to_owned;
+        assert_eq!(echo(List::Models, ""), (word("marginal"), true));
+        assert_eq!(echo(List::Models, "min_fit=good"), (word("good"), true));
+        assert_eq!(echo(List::Models, "min_fit=tight"), (word("too_tight"), true));
+        assert_eq!(echo(List::Models, "perfect=1&min_fit=good"), (word("perfect"), true));
+        assert_eq!(echo(List::Top, ""), (word("marginal"), false));
         let query = read(List::Top, "n=3&sort=Throughput&runtime=llama.cpp&use_case=VISION&search=Llama 8B").unwrap();
         assert_eq!(query.limit, Some(3));
         assert_eq!((query.sort, query.use_case), (Sort::Tps, Some(Category::Multimodal)));

@@ -110,7 +110,8 @@ pub struct FitFilters {
     pub search: Option<String>,
     /// `score`, `tps`, `params`, `mem`, `ctx`, `date`, `use_case`.
     pub sort: String,
-    /// Whether models that do not run are shown.
+    /// Whether models that do not run are wanted: what was asked, else the list's default. A `min_fit` that was named
+    /// leaves them out unless this was, too; `perfect` always does.
     pub include_too_tight: bool,
     /// Largest context that is reckoned with, tokens.
     pub max_context: Option<u64>,
