@@ -11,7 +11,7 @@ use types::{Backend, ByteCount, CacheType, DeviceName};
 
 use crate::book::{Book, Entry, variant};
 use crate::machine::{gib, round};
-use crate::query::{CORES_MAX, GB_MAX};
+use crate::query::{CORES_MAX, GB_ALLOWED, is_memory};
 
 /// Models whose names fit, named at most.
 const NAMED_MAX: usize = 8;
@@ -98,8 +98,8 @@ pub fn plan_request(pairs: &[(String, String)]) -> Result<PlanRequest, PlanError
 /// A size or count that cannot be.
 pub fn plan_terms(request: &PlanRequest) -> Result<crate::Terms, PlanError> {
     for (parameter, gb) in [("ram_gb", request.ram_gb), ("vram_gb", request.vram_gb)] {
-        if let Some(gb) = gb.filter(|gb| !(*gb > 0.0 && *gb <= GB_MAX)) {
-            return Err(PlanError::value(parameter, &gb.to_string(), "a number of gigabytes above 0, at most 1048576"));
+        if let Some(gb) = gb.filter(|gb| !is_memory(*gb)) {
+            return Err(PlanError::value(parameter, &gb.to_string(), GB_ALLOWED));
         }
     }
     if let Some(cores) = request.cpu_cores.filter(|cores| !(1..=CORES_MAX).contains(cores)) {

@@ -101,20 +101,21 @@ pub enum Sort {
     UseCase,
 }
 
-/// A parameter whose value does not do; says which values would.
+/// A parameter whose value does not do; says which values would, in the contract's words.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("invalid {parameter} value {value:?}: use {allowed}")]
+#[error("invalid {parameter} value: use {allowed}")]
 pub struct QueryError {
     /// The parameter.
     pub parameter: String,
-    /// Its value, cut if long.
-    pub value: String,
     /// What would do.
     pub allowed: &'static str,
 }
 
 /// A number beyond these is a slip of the keyboard.
-pub(crate) const GB_MAX: f64 = 1_048_576.0;
+const GB_MIN: f64 = 0.001;
+const GB_MAX: f64 = 1_048_576.0;
+/// What would do.
+pub(crate) const GB_ALLOWED: &str = "a number of gigabytes, 0.001 to 1048576";
 pub(crate) const CORES_MAX: u32 = 65_536;
 const CONTEXT_MAX: u64 = 1_000_000_000;
 
@@ -136,7 +137,7 @@ impl Query {
                 continue;
             }
             let word = value.to_lowercase();
-            let wrong = |allowed: &'static str| wrong(parameter, value, allowed);
+            let wrong = |allowed: &'static str| wrong(parameter, allowed);
             let count = || count(value).ok_or_else(|| wrong("a whole number from 0"));
             let flag = || match word.as_str() {
                 "true" | "1" | "yes" => Ok(true),
@@ -144,8 +145,8 @@ impl Query {
                 _ => Err(wrong("true|false")),
             };
             let gb = || {
-                let number = value.parse::<f64>().ok().filter(|gb| *gb > 0.0 && *gb <= GB_MAX);
-                number.ok_or_else(|| wrong("a number of gigabytes above 0, at most 1048576"))
+                let number = value.parse::<f64>().ok().filter(|gb| is_memory(*gb));
+                number.ok_or_else(|| wrong(GB_ALLOWED))
             };
             match parameter {
                 "limit" => echo.limit = Some(count()?),
@@ -318,6 +319,11 @@ impl Sort {
     }
 }
 
+/// Whether a machine can have so many GiB.
+pub(crate) fn is_memory(gb: f64) -> bool {
+    (GB_MIN..=GB_MAX).contains(&gb)
+}
+
 /// A count of rows; one that no list reaches is as good as the largest there is.
 fn count(value: &str) -> Option<usize> {
     let digits = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
@@ -342,10 +348,8 @@ fn runtime(word: &str) -> Option<Option<Engine>> {
     })
 }
 
-fn wrong(parameter: &str, value: &str, allowed: &'static str) -> QueryError {
-    const LONGEST: usize = 100;
-    let value = value[..value.floor_char_boundary(LONGEST)].to_owned();
-    QueryError { parameter: parameter.to_owned(), value, allowed }
+fn wrong(parameter: &str, allowed: &'static str) -> QueryError {
+    QueryError { parameter: parameter.to_owned(), allowed }
 }
 
 #[cfg(test)]
@@ -366,16 +370,16 @@ mod tests {
         let check = |query: &str, expected: &str| {
             assert_eq!(read(List::Models, query).unwrap_err().to_string(), expected);
         };
-        check("min_fit=great", "invalid min_fit value \"great\": use perfect|good|marginal|too_tight");
-        check("runtime=onnx", "invalid runtime value \"onnx\": use any|mlx|llamacpp|vllm");
-        check("use_case=sex", "invalid use_case value \"sex\": use general|coding|reasoning|chat|multimodal|embedding");
-        check("sort=name", "invalid sort value \"name\": use score|tps|params|mem|ctx|date|use_case");
-        check("limit=-1", "invalid limit value \"-1\": use a whole number from 0");
-        check("limit=x", "invalid limit value \"x\": use a whole number from 0");
-        check("perfect=maybe", "invalid perfect value \"maybe\": use true|false");
-        check("max_context=0", "invalid max_context value \"0\": use 1 to 1000000000 tokens");
-        check("ram_gb=NaN", "invalid ram_gb value \"NaN\": use a number of gigabytes above 0, at most 1048576");
-        check("vram_gb=inf", "invalid vram_gb value \"inf\": use a number of gigabytes above 0, at most 1048576");
+        check("min_fit=great", "invalid min_fit value: use perfect|good|marginal|too_tight");
+        check("runtime=onnx", "invalid runtime value: use any|mlx|llamacpp|vllm");
+        check("use_case=sex", "invalid use_case value: use general|coding|reasoning|chat|multimodal|embedding");
+        check("sort=name", "invalid sort value: use score|tps|params|mem|ctx|date|use_case");
+        check("limit=-1", "invalid limit value: use a whole number from 0");
+        check("limit=x", "invalid limit value: use a whole number from 0");
+        check("perfect=maybe", "invalid perfect value: use true|false");
+        check("max_context=0", "invalid max_context value: use 1 to 1000000000 tokens");
+        check("ram_gb=NaN", "invalid ram_gb value: use a number of gigabytes, 0.001 to 1048576");
+        check("vram_gb=inf", "invalid vram_gb value: use a number of gigabytes, 0.001 to 1048576");
     }
 
     #[test]

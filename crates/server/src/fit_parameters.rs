@@ -48,10 +48,10 @@ pub(crate) struct ListParameters {
 #[into_params(parameter_in = Query)]
 pub(crate) struct MachineParameters {
     /// System memory in place of this machine's, GiB.
-    #[param(exclusive_minimum = 0, maximum = 1_048_576)]
+    #[param(minimum = 0.001, maximum = 1_048_576)]
     ram_gb: Option<f64>,
     /// Memory of each accelerator in place of this machine's, GiB; a machine without any has one then.
-    #[param(exclusive_minimum = 0, maximum = 1_048_576)]
+    #[param(minimum = 0.001, maximum = 1_048_576)]
     vram_gb: Option<f64>,
     /// Cores in place of this machine's.
     #[param(minimum = 1, maximum = 65_536)]
@@ -63,6 +63,7 @@ pub(crate) struct MachineParameters {
 #[into_params(parameter_in = Query)]
 pub(crate) struct ModelParameters {
     /// The model's id on the hub, or the part of it that names one model.
+    #[param(min_length = 1)]
     model: String,
     /// Tokens of context, at most the model's own. Default: the model's own, at most 8192.
     #[param(minimum = 1)]

@@ -83,7 +83,7 @@ mod routes {
     /// Models that requests can name.
     #[utoipa::path(
     get, path = "/v1/models", tag = "inference",
-    params(("state" = Option<String>, Query, description = "`loaded` for those that are")),
+    params(("state" = inline(Option<Loaded>), Query, description = "only those that are")),
     responses((status = 200, body = ModelList), (status = 400, body = ErrorBody)),
 )]
     pub(super) fn list_models() {}
@@ -140,6 +140,13 @@ mod routes {
         /// Whether the answer comes as server-sent events.
         #[schema(default = false)]
         stream: Option<bool>,
+    }
+
+    /// The only state that can be asked for.
+    #[derive(utoipa::ToSchema)]
+    #[schema(rename_all = "lowercase")]
+    enum Loaded {
+        Loaded,
     }
 
     /// The program lives; a sick engine never fails it.
