@@ -11,7 +11,7 @@ use types::{Backend, ByteCount, CacheType, DeviceName};
 
 use crate::book::{Book, Entry, variant};
 use crate::machine::{gib, round};
-use crate::query::GB_MAX;
+use crate::query::{CORES_MAX, GB_ALLOWED, is_memory};
 
 /// Models whose names fit, named at most.
 const NAMED_MAX: usize = 8;
@@ -59,7 +59,7 @@ pub enum PlanError {
 impl PlanError {
     /// Whether the model is not in the catalogue.
     pub fn is_unknown_model(&self) -> bool {
-        matches!(self, Self::UnknownModel { .. } | Self::SeveralModels { .. })
+        matches!(self, Self::UnknownModel { .. })
     }
 
     fn value(parameter: &'static str, value: &str, allowed: impl Into<String>) -> Self {
@@ -98,12 +98,12 @@ pub fn plan_request(pairs: &[(String, String)]) -> Result<PlanRequest, PlanError
 /// A size or count that cannot be.
 pub fn plan_terms(request: &PlanRequest) -> Result<crate::Terms, PlanError> {
     for (parameter, gb) in [("ram_gb", request.ram_gb), ("vram_gb", request.vram_gb)] {
-        if let Some(gb) = gb.filter(|gb| !(*gb > 0.0 && *gb <= GB_MAX)) {
-            return Err(PlanError::value(parameter, &gb.to_string(), "a number of gigabytes above 0"));
+        if let Some(gb) = gb.filter(|gb| !is_memory(*gb)) {
+            return Err(PlanError::value(parameter, &gb.to_string(), GB_ALLOWED));
         }
     }
-    if request.cpu_cores == Some(0) {
-        return Err(PlanError::value("cpu_cores", "0", "a whole number from 1"));
+    if let Some(cores) = request.cpu_cores.filter(|cores| !(1..=CORES_MAX).contains(cores)) {
+        return Err(PlanError::value("cpu_cores", &cores.to_string(), "a whole number from 1 to 65536"));
     }
     let PlanRequest { ram_gb, vram_gb, cpu_cores, .. } = *request;
     Ok(crate::Terms { ram_gb, vram_gb, cpu_cores, ..crate::Terms::default() })

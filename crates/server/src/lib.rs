@@ -13,6 +13,7 @@ mod catalogue;
 mod data_folder;
 mod engine_program;
 mod fit_api;
+mod fit_parameters;
 mod health;
 mod kept;
 mod listen;
