@@ -15,5 +15,5 @@ pub use analysis::{Analysis, Known, Row};
 pub use book::Book;
 pub use local::{Local, LocalError};
 pub use machine::{gib, machine, system_info};
-pub use plan::{PlanError, concurrency, plan, plan_request, plan_terms};
+pub use plan::{Plan, PlanError, concurrency, plan, plan_request, plan_terms};
 pub use query::{Category, List, MinFit, Query, QueryError, Sort, Terms};

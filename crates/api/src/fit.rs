@@ -318,6 +318,9 @@ pub struct PlanAnswer {
     pub here: Option<PlanPath>,
     /// Every way of running it on this machine, and what each lacks.
     pub paths: Vec<PlanPath>,
+    /// Models that are loaded here now and would have to leave for it, the first to go first.
+    #[serde(default)]
+    pub would_leave: Vec<String>,
     /// The least that runs it, and what suits it.
     pub hardware: PlanHardware,
     /// What would make room, or would make it faster: in words, the cheapest first.

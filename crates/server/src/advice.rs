@@ -194,7 +194,12 @@ impl Advice {
         let machine = ready.state.load().machine_with(&advisor::plan_terms(&request)?, &self.config)?;
         // Many accelerators are tried: some milliseconds.
         let made = tokio::task::spawn_blocking(move || advisor::plan(&ready.book, &machine, &request));
-        Ok(made.await.expect("planning does not panic")?)
+        let advisor::Plan { mut answer, memory } = made.await.expect("planning does not panic")?;
+        if let Some(need) = memory {
+            let leave = self.node.view().borrow().would_leave(&need);
+            answer.would_leave = leave.iter().map(ToString::to_string).collect();
+        }
+        Ok(answer)
     }
 
     /// How many requests at once fit.

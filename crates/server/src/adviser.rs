@@ -119,7 +119,7 @@ impl Adviser {
     /// # Errors
     /// As [`advisor::plan`].
     pub fn plan(&self, request: &PlanRequest) -> Result<PlanAnswer, PlanError> {
-        advisor::plan(&self.book, &self.machine, request)
+        Ok(advisor::plan(&self.book, &self.machine, request)?.answer)
     }
 
     /// What was found out about the machine, and how.

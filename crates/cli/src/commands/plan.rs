@@ -45,6 +45,9 @@ fn text(plan: &PlanAnswer) -> String {
     if !hardware.accelerators.is_empty() {
         text.push_str(&format!("  such as     {}\n", hardware.accelerators.join(", ")));
     }
+    if !plan.would_leave.is_empty() {
+        text.push_str(&format!("  would leave {}\n", plan.would_leave.join(", ")));
+    }
     for suggestion in &plan.suggestions {
         text.push_str(&format!("  would help  {suggestion}\n"));
     }

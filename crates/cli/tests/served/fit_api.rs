@@ -405,7 +405,7 @@ async fn another_machine_can_be_meant() {
         exact.map(|row| format!("{} {}", text(row, "fit_level"), text(row, "run_mode"))).collect()
     };
     assert_eq!(levels("vram_gb=80&ram_gb=64").await, ["perfect gpu"]);
-    assert_eq!(levels("vram_gb=1&ram_gb=8").await, ["too_tight cpu_only"]);
+    assert_eq!(levels("vram_gb=1&ram_gb=8").await, ["too_tight gpu"]);
 
     // A longer context takes more; each request has its own.
     let needed = async |context: u64| -> f64 {
