@@ -1,26 +1,30 @@
-//! How good a model is, 0 to 100, from public evaluations; where there are none, from its size and age.
+//! How good a model is, 0 to 100, from public evaluations; where there are few, from its kin, its size and its age.
 //!
 //! Each evaluation is put on one scale by points that link its results to those of well-known models (8: a coin toss,
 //! 42: Llama 3.1 8B, 62: Llama 3.3 70B, 80: DeepSeek R1, 95: the best open models of 2026), and linearly between them.
-//! A model's quality for a use is the weighted mean of what was measured that says something about the use, drawn
-//! towards the trend of size and age as one more, weak, piece of evidence. One that nobody evaluated is judged by its
-//! kin, the evaluated models of the same shape (it is a fine-tune of one of them), or by the trend, whichever is lower. The trend is a least-squares line through the
-//! catalogue's own evaluated models, so there is nothing here to keep up to date but the rows.
+//! A model's quality for a use is the weighted mean of what was measured that says something about the use, and of what
+//! would be expected of it unmeasured, as one more, weak, piece of evidence: one figure alone moves it only so far.
+//! What is expected comes from the trend of size and age, with caution, as those who publish figures are the better
+//! ones; a fine-tune is not expected to excel the evaluated models of its shape, and a maker's later model of the same
+//! shape is expected to be as good as the one before. The trend is a least-squares line through the catalogue's own
+//! evaluated models, so there is nothing here to keep up to date but the rows. `docs/quality.md` tells it at length.
 
 use std::collections::HashMap;
 
 use catalog::catalogue::{Benchmark, Capability, Evaluation, Model, UseCase};
 use catalog::quantization::Quantization;
 
-/// The trend counts as much as a measurement of this weight.
-const TREND_WEIGHT: f64 = 1.5;
-/// A model that nobody evaluated is taken to lie this many standard deviations below the trend.
-const UNMEASURED_CAUTION: f64 = 0.8;
+/// What is expected counts as much as a measurement of this weight.
+const EXPECTED_WEIGHT: f64 = 2.0;
+/// A model is expected to lie so many standard deviations below the trend of those that were evaluated, and below the
+/// best of them that are no larger.
+const CAUTION: f64 = 0.8;
 /// What a model that only makes vectors, only orders texts, or only hears or speaks, is worth among those that the fit
 /// API lists it with.
 const NARROW: [(UseCase, f64); 3] = [(UseCase::Embedding, 0.8), (UseCase::Rerank, 0.7), (UseCase::Speech, 0.7)];
-/// What a model that was not taught to converse loses where that is wanted.
-const NOT_TAUGHT_TO_CHAT: f64 = 12.0;
+/// What any other model is worth that does not converse: it was only pretrained, or does one narrow thing, such as
+/// reading documents, translating, or judging what others say.
+const NOT_TAUGHT_TO_CHAT: f64 = 0.6;
 
 /// How good a model is.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -31,17 +35,26 @@ pub struct Quality {
     pub evaluations: usize,
 }
 
-/// Quality by size and age: lines fitted to the evaluated models.
+/// What is expected of a model by its size and age, and by its kin.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Trend {
-    language: Line,
-    vectors: Line,
-    speech: Line,
-    /// The best evaluated index of each shape.
-    kin: HashMap<String, f64>,
+    language: Expectation,
+    vectors: Expectation,
+    speech: Expectation,
+    /// The evaluated models of each shape.
+    kin: HashMap<String, Vec<Kin>>,
 }
 
-/// `index = a + b · log2(billions of effective parameters) + c · years since 2023`.
+/// An evaluated model, seen by others of its shape.
+#[derive(Clone, Debug, PartialEq)]
+struct Kin {
+    provider: String,
+    released: String,
+    index: f64,
+}
+
+/// `ln(index / (100 - index)) = a + b · log2(billions of effective parameters) + c · years since 2023`: a line that
+/// nears 100 and does not pass it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Line {
     a: f64,
@@ -51,69 +64,84 @@ struct Line {
     spread: f64,
 }
 
+/// A line, and what bounds it.
+#[derive(Clone, Debug, PartialEq)]
+struct Expectation {
+    line: Line,
+    /// Sizes and log odds, both rising: nothing that was evaluated at this size or below is better. Lines know that
+    /// models become better by the year, but not that those of which nobody says so hardly do.
+    best: Vec<(f64, f64)>,
+}
+
 /// Of few or like models no line can be drawn; then these, read off models of 2023-2026 by eye.
-const LANGUAGE: Line = Line { a: 0.0, b: 7.0, c: 15.0, spread: 8.0 };
-const VECTORS: Line = Line { a: 66.0, b: 3.0, c: 4.0, spread: 8.0 };
-const SPEECH: Line = Line { a: 66.0, b: 5.0, c: 3.0, spread: 8.0 };
+const LANGUAGE: Line = Line { a: -2.2, b: 0.25, c: 0.75, spread: 0.4 };
+const VECTORS: Line = Line { a: 0.4, b: 0.1, c: 0.3, spread: 0.3 };
+const SPEECH: Line = Line { a: 0.8, b: 0.2, c: 0.2, spread: 0.3 };
 /// Fewer evaluated models than this make no line.
 const LINE_MODELS_MIN: usize = 12;
 
 impl Trend {
     /// The trend of these models.
     pub fn of(models: &[Model]) -> Self {
-        let line = |kind: fn(UseCase) -> bool, otherwise: Line| {
-            let points: Vec<[f64; 3]> = models
-                .iter()
-                .filter(|model| kind(model.use_case))
-                .filter_map(|model| {
-                    let (index, weight) = measured(&model.evaluations, model.use_case);
-                    (weight > 0.0).then(|| [size(model), age(&model.released), index])
-                })
-                .collect();
-            Line::through(&points).unwrap_or(otherwise)
+        let expectation = |kind: fn(UseCase) -> bool, otherwise: Line| {
+            let points = models.iter().filter(|model| kind(model.use_case)).filter_map(|model| {
+                let (index, weight) = measured(&model.evaluations, model.use_case);
+                (weight > 0.0).then(|| [size(model), age(&model.released), log_odds(index)])
+            });
+            Expectation::of(points.collect(), otherwise)
         };
-        let mut kin: HashMap<String, f64> = HashMap::new();
+        let mut trend = Self {
+            language: expectation(|use_case| !is_vectors(use_case) && use_case != UseCase::Speech, LANGUAGE),
+            vectors: expectation(is_vectors, VECTORS),
+            speech: expectation(|use_case| use_case == UseCase::Speech, SPEECH),
+            kin: HashMap::new(),
+        };
         for model in models {
             let (index, weight) = measured(&model.evaluations, model.use_case);
             if weight > 0.0 {
-                let best = kin.entry(model.shape.name.clone()).or_insert(index);
-                *best = best.max(index);
+                let index = blend(index, weight, trend.by_size_and_age(model));
+                let kin = Kin { provider: model.provider.clone(), released: model.released.clone(), index };
+                trend.kin.entry(model.shape.name.clone()).or_default().push(kin);
             }
         }
-        Self {
-            kin,
-            language: line(|use_case| !is_vectors(use_case) && use_case != UseCase::Speech, LANGUAGE),
-            vectors: line(is_vectors, VECTORS),
-            speech: line(|use_case| use_case == UseCase::Speech, SPEECH),
+        trend
+    }
+
+    /// What is expected of a model that nobody evaluated.
+    fn expected(&self, model: &Model) -> f64 {
+        let by_size_and_age = self.by_size_and_age(model);
+        let kin = self.kin.get(&model.shape.name).map_or(&[][..], Vec::as_slice);
+        let best = |kin: &mut dyn Iterator<Item = &Kin>| kin.map(|kin| kin.index).reduce(f64::max);
+        let before = |kin: &&Kin| kin.provider == model.provider && kin.released <= model.released;
+        match best(&mut kin.iter().filter(before)) {
+            Some(predecessor) => predecessor,
+            None => best(&mut kin.iter()).map_or(by_size_and_age, |kin| kin.min(by_size_and_age)),
         }
     }
 
-    fn line(&self, use_case: UseCase) -> Line {
-        match use_case {
-            UseCase::Speech => self.speech,
-            other if is_vectors(other) => self.vectors,
-            _ => self.language,
-        }
+    fn by_size_and_age(&self, model: &Model) -> f64 {
+        let expectation = match model.use_case {
+            UseCase::Speech => &self.speech,
+            use_case if is_vectors(use_case) => &self.vectors,
+            _ => &self.language,
+        };
+        expectation.at(size(model), age(&model.released))
     }
 }
 
 /// How good `model` is for its own use.
 pub fn quality(model: &Model, trend: &Trend) -> Quality {
-    let line = trend.line(model.use_case);
-    let expected = line.at(size(model), age(&model.released));
     let (index, weight) = measured(&model.evaluations, model.use_case);
-    let index = if weight > 0.0 {
-        (index * weight + expected * TREND_WEIGHT) / (weight + TREND_WEIGHT)
-    } else {
-        let kin = trend.kin.get(&model.shape.name).copied().unwrap_or(f64::INFINITY);
-        expected.min(kin) - UNMEASURED_CAUTION * line.spread
-    };
-    let narrow = NARROW.iter().find(|(use_case, _)| *use_case == model.use_case).map_or(1.0, |(_, share)| *share);
-    let converses = is_vectors(model.use_case)
-        || model.use_case == UseCase::Speech
-        || model.capabilities.contains(&Capability::Chat);
-    let index = if converses { index } else { index - NOT_TAUGHT_TO_CHAT };
-    Quality { index: (index * narrow).clamp(1.0, 99.0), evaluations: model.evaluations.len() }
+    let index = if weight > 0.0 { blend(index, weight, trend.by_size_and_age(model)) } else { trend.expected(model) };
+    let narrow = NARROW.iter().find(|(use_case, _)| *use_case == model.use_case).map(|(_, share)| *share);
+    let converses = model.capabilities.contains(&Capability::Chat);
+    let share = narrow.unwrap_or(if converses { 1.0 } else { NOT_TAUGHT_TO_CHAT });
+    Quality { index: (index * share).clamp(1.0, 99.0), evaluations: model.evaluations.len() }
+}
+
+/// What was measured, with its weight, and what is expected, together.
+fn blend(measured: f64, weight: f64, expected: f64) -> f64 {
+    (measured * weight + expected * EXPECTED_WEIGHT) / (weight + EXPECTED_WEIGHT)
 }
 
 /// Points of quality that a quantisation costs a model of so many parameters: a point for each percent by which
@@ -365,13 +393,35 @@ fn along(points: &[(f64, f64)], x: f64) -> f64 {
     }
 }
 
-impl Line {
-    fn at(&self, size: f64, age: f64) -> f64 {
-        // Beyond what was seen, lines promise too much.
-        (self.a + self.b * size + self.c * age).clamp(5.0, 92.0)
+impl Expectation {
+    /// Of evaluated models: size, age and log odds of each.
+    fn of(mut points: Vec<[f64; 3]>, otherwise: Line) -> Self {
+        let line = Line::through(&points).unwrap_or(otherwise);
+        points.sort_by(|one, other| one[0].total_cmp(&other[0]));
+        let mut best: Vec<(f64, f64)> = vec![];
+        for [size, _, log_odds] in points {
+            if best.last().is_none_or(|&(_, before)| log_odds > before) {
+                best.push((size, log_odds));
+            }
+        }
+        Self { line, best }
     }
 
-    /// The least-squares line through points of size, age and index; `None` where there are too few, or where they lie
+    /// The index that is expected at a size and age, with [`CAUTION`].
+    fn at(&self, size: f64, age: f64) -> f64 {
+        let no_larger = self.best.partition_point(|&(other, _)| other <= size);
+        let bound = no_larger.checked_sub(1).map_or(f64::INFINITY, |last| self.best[last].1);
+        let log_odds = self.line.at(size, age).min(bound) - CAUTION * self.line.spread;
+        100.0 / (1.0 + (-log_odds).exp())
+    }
+}
+
+impl Line {
+    fn at(&self, size: f64, age: f64) -> f64 {
+        self.a + self.b * size + self.c * age
+    }
+
+    /// The least-squares line through points of size, age and log odds; `None` where there are too few, or where they lie
     /// such that size or age would seem to do harm.
     fn through(points: &[[f64; 3]]) -> Option<Self> {
         if points.len() < LINE_MODELS_MIN {
@@ -397,6 +447,12 @@ impl Line {
     }
 }
 
+/// The logarithm of the odds of an index; finite at the ends of the scale.
+fn log_odds(index: f64) -> f64 {
+    let index = index.clamp(1.0, 99.0);
+    (index / (100.0 - index)).ln()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -417,10 +473,10 @@ mod tests {
     fn a_line_is_found_again() {
         let points: Vec<[f64; 3]> = (0..20)
             .map(|at| (f64::from(at % 7), f64::from(at % 3)))
-            .map(|(size, age)| [size, age, 20.0 + 5.0 * size + 9.0 * age])
+            .map(|(size, age)| [size, age, -2.0 + 0.3 * size + 0.7 * age])
             .collect();
         let line = Line::through(&points).unwrap();
-        assert!((line.a - 20.0).abs() < 1e-6 && (line.b - 5.0).abs() < 1e-6 && (line.c - 9.0).abs() < 1e-6, "{line:?}");
+        assert!((line.a + 2.0).abs() < 1e-6 && (line.b - 0.3).abs() < 1e-6 && (line.c - 0.7).abs() < 1e-6, "{line:?}");
         assert!(line.spread < 1e-6);
         assert_eq!(Line::through(&points[..5]), None);
         assert_eq!(Line::through(&[[1.0, 1.0, 1.0]; 20]), None, "one point makes no line");

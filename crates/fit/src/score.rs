@@ -17,6 +17,8 @@ pub struct Components {
 
 /// Of the target speed, one part in so many is where waiting begins to be felt.
 const NOTICED: f64 = 10.0;
+/// Quality from which on speed, fit and context count in full.
+const WORTH_HAVING: f64 = 60.0;
 
 /// What a use asks for. Weights sum to 1; they and the targets are those of the fit API's reference.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -46,12 +48,12 @@ impl Demand {
         Self { quality, speed, fit, context, target_tps, target_context }
     }
 
-    /// The score, 0 to 100.
+    /// The score, 0 to 100: the weighted sum, where what makes a model comfortable counts only as far as its answers are
+    /// worth having. A model of half a billion parameters is not the better for answering at once.
     pub fn score(&self, components: &Components) -> f64 {
-        self.quality * components.quality
-            + self.speed * components.speed
-            + self.fit * components.fit
-            + self.context * components.context
+        let worth_having = (components.quality / WORTH_HAVING).clamp(0.0, 1.0);
+        let comfort = self.speed * components.speed + self.fit * components.fit + self.context * components.context;
+        self.quality * components.quality + comfort * worth_having
     }
 
     /// 100 at the target speed; below it falling with the logarithm, as speed is felt: from 10 to 20 tok/s is as much
