@@ -7,10 +7,13 @@ use anyhow::Context;
 use api::{FitList, FitRow, PlanAnswer, PlanRequest, SystemAnswer};
 use fit::Machine;
 use hardware::{Doors, Overrides, Report, System};
-use types::MemoryUse;
+use types::{ByteCount, MemoryUse};
 
 use crate::advice::{node_name, system_answer};
 use crate::catalogue;
+
+/// A size below this is one whose unit was forgotten.
+const MEMORY_MIN: ByteCount = ByteCount::mib(1);
 
 /// Which machine is meant; this one, unless something is said.
 #[derive(Clone, Debug, Default)]
@@ -54,6 +57,12 @@ impl Adviser {
             ram: meant.ram.as_deref().map(str::parse).transpose().context("--ram")?,
             cpu_cores: meant.cpu_cores,
         };
+        for (flag, size) in [("--memory", overrides.memory.map(|memory| memory.each)), ("--ram", overrides.ram)] {
+            if let Some(size) = size.filter(|size| *size < MEMORY_MIN) {
+                let bytes = size.as_u64();
+                anyhow::bail!("{flag}: {bytes} bytes are no memory for models: write a size such as `24G`");
+            }
+        }
         if overrides != Overrides::default() {
             system = overrides.apply(&system)?;
         }
