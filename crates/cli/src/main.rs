@@ -50,6 +50,9 @@ fn run(command: Command, settings: &Settings, printer: &Printer) -> Result<(), F
         Command::Version => commands::version::run(printer),
         Command::Run(args) => commands::run::run(args, settings, printer),
         Command::Catalog { action } => commands::catalog::run(&action, settings, printer),
+        Command::Doctor(_) if settings.url_was_typed() => {
+            Err(Failure::usage("`snug doctor` looks at this machine: run it where the server runs, without --url"))
+        }
         Command::Doctor(machine) => commands::doctor::run(&Advice::here(settings, &machine, printer)?, printer),
         Command::System(machine) => {
             wait(async { commands::system::run(&Advice::of(settings, &machine, printer).await?, printer).await })

@@ -17,6 +17,8 @@ use crate::catalogue;
 
 /// No configuration of a model is longer.
 const CONFIG_BYTES_MAX: u64 = 4 << 20;
+/// A size below this is one whose unit was forgotten.
+const MEMORY_MIN: ByteCount = ByteCount::mib(1);
 
 /// Which machine is meant; this one, unless something is said.
 #[derive(Clone, Debug, Default)]
@@ -60,6 +62,12 @@ impl Adviser {
             ram: meant.ram.as_deref().map(str::parse).transpose().context("--ram")?,
             cpu_cores: meant.cpu_cores,
         };
+        for (flag, size) in [("--memory", overrides.memory.map(|memory| memory.each)), ("--ram", overrides.ram)] {
+            if let Some(size) = size.filter(|size| *size < MEMORY_MIN) {
+                let bytes = size.as_u64();
+                anyhow::bail!("{flag}: {bytes} bytes are no memory for models: write a size such as `24G`");
+            }
+        }
         if overrides != Overrides::default() {
             system = overrides.apply(&system)?;
         }
