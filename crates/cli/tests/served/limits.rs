@@ -1,7 +1,7 @@
 //! What happens at the bounds: of time, of queues, of room.
 
 use futures_util::future::join_all;
-use serde_json::{Value, json};
+use serde_json::json;
 use testkit::{Answer, eventually, is_alive};
 
 use crate::support::fake;
