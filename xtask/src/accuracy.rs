@@ -4,8 +4,11 @@
 //! what was measured, and the bandwidth column, are never read for the estimate.
 
 mod calibrate;
+mod known;
+mod layout;
 mod measurement;
 mod model;
+mod quantization;
 mod report;
 mod setup;
 
@@ -14,7 +17,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use fit::speed::{self, Constants};
 
-use measurement::Measurement;
+use measurement::{Measurement, REQUIRED};
 use setup::Setup;
 
 /// Where the measurements are.
@@ -81,7 +84,22 @@ struct Read {
 }
 
 fn read(path: &Path) -> anyhow::Result<Read> {
-    let mut reader = csv::Reader::from_path(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let mut reader = csv::ReaderBuilder::new()
+        .trim(csv::Trim::All)
+        .flexible(true)
+        .from_path(path)
+        .with_context(|| format!("cannot read {}", path.display()))?;
+    let columns = reader.headers().with_context(|| format!("cannot read {}", path.display()))?.clone();
+    let missing: Vec<&str> =
+        REQUIRED.into_iter().filter(|name| !columns.iter().any(|column| column == *name)).collect();
+    if !missing.is_empty() {
+        anyhow::bail!(
+            "{} has no column {}; it has {}",
+            path.display(),
+            missing.join(", "),
+            columns.iter().collect::<Vec<_>>().join(", ")
+        );
+    }
     let mut read = Read { cases: Vec::new(), left_out: Vec::new() };
     let mut unreadable = None;
     for row in reader.deserialize() {
@@ -95,7 +113,7 @@ fn read(path: &Path) -> anyhow::Result<Read> {
         };
         match Setup::of(&row) {
             Ok(setup) => read.cases.push(Case { row, setup }),
-            Err(reason) => read.left_out.push((reason, row.in_anchor_set == 1)),
+            Err(reason) => read.left_out.push((reason, row.in_anchor_set)),
         }
     }
     match unreadable {

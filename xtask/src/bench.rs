@@ -1,6 +1,7 @@
 //! `cargo xtask bench …`: measurements that compare ratios in one run, never a timed test.
 
 mod figures;
+mod fit;
 mod gateway;
 mod load;
 mod nginx;
@@ -14,6 +15,8 @@ mod swap;
 pub(crate) enum Bench {
     /// nginx and snug in front of the same tiny upstream, alternating; then `swap`.
     Gateway(gateway::Arguments),
+    /// How long it takes to reckon the catalogue for a machine, and to answer the fit API.
+    Fit(fit::Arguments),
     /// What snug adds when one model leaves for another, beside the engine's own stop and load.
     Swap(swap::Arguments),
 }
@@ -26,6 +29,7 @@ pub(crate) fn run(bench: &Bench) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     match bench {
         Bench::Gateway(arguments) => runtime.block_on(gateway::run(arguments)),
+        Bench::Fit(arguments) => runtime.block_on(fit::run(arguments)),
         Bench::Swap(arguments) => runtime.block_on(swap::run(arguments)),
     }
 }

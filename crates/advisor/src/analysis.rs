@@ -187,7 +187,7 @@ impl Row {
             effective_context_length: found.context,
             use_case: use_case_words(model.use_case).to_owned(),
             category: entry.category.label().to_owned(),
-            release_date: Some(model.released.clone()),
+            release_date: stated(&model.released),
             is_moe: candidate.is_moe,
             fit_level: found.level.as_str().to_owned(),
             fit_label: found.level.label().to_owned(),
@@ -226,7 +226,7 @@ impl Row {
                 })
                 .collect(),
             capabilities: model.capabilities.iter().map(|&one| capability_word(one).to_owned()).collect(),
-            license: Some(model.license.clone()),
+            license: stated(&model.license),
             installed: self.installed,
             estimate_basis: EstimateBasis {
                 method: if self.measured { "measured" } else { "roofline" }.to_owned(),
@@ -247,6 +247,11 @@ impl Row {
             estimate_confidence: if self.measured { "measured" } else { found.speed.confidence.as_str() }.to_owned(),
         }
     }
+}
+
+/// A text, if there is one.
+fn stated(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
 }
 
 /// What a person should know.
@@ -285,11 +290,16 @@ fn notes(entry: &Entry, found: &Assessment, machine: &Machine) -> Vec<String> {
     if found.usable_context < entry.model.context {
         notes.push(format!("{} of its {} tokens of context fit", found.usable_context, entry.model.context));
     }
-    if entry.candidate.variants[found.variant].engine == Engine::LlamaCpp && entry.gguf_repositories().next().is_none()
+    let is_local = entry.model.repositories.is_empty();
+    if !is_local
+        && entry.candidate.variants[found.variant].engine == Engine::LlamaCpp
+        && entry.gguf_repositories().next().is_none()
     {
         notes.push("no GGUF repository is known: convert and quantise it yourself".to_owned());
     }
-    if entry.candidate.quality.evaluations == 0 {
+    if is_local {
+        notes.push("read from its files; its quality is not known".to_owned());
+    } else if entry.candidate.quality.evaluations == 0 {
         notes.push("no public evaluation is known: quality is judged by size and age".to_owned());
     }
     notes

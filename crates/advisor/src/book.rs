@@ -66,6 +66,10 @@ impl Book {
         self.entries.iter().find(same).map(|entry| entry.model.id.as_str())
     }
 
+    pub(crate) fn insert(&mut self, entry: Entry) {
+        self.entries.push(entry);
+    }
+
     pub(crate) fn entries(&self) -> &[Entry] {
         &self.entries
     }
@@ -159,7 +163,7 @@ impl FactsOf {
 
 /// The contract knows six categories: what orders texts is counted with what makes vectors, what hears or speaks with
 /// what sees.
-fn category(use_case: UseCase) -> Category {
+pub(crate) fn category(use_case: UseCase) -> Category {
     match use_case {
         UseCase::General => Category::General,
         UseCase::Coding => Category::Coding,
@@ -200,7 +204,7 @@ pub(crate) const fn capability_word(capability: Capability) -> &'static str {
 }
 
 /// `7.6B`, `70B`, `567M`: as model names have it.
-fn count(parameters: u64) -> String {
+pub(crate) fn count(parameters: u64) -> String {
     #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
     let millions = parameters as f64 / 1e6;
     let (number, unit) = match millions {

@@ -6,12 +6,14 @@
 
 mod analysis;
 mod book;
+mod local;
 mod machine;
 mod plan;
 mod query;
 
 pub use analysis::{Analysis, Known, Row};
 pub use book::Book;
+pub use local::{Local, LocalError};
 pub use machine::{gib, machine, system_info};
-pub use plan::{PlanError, concurrency, plan, plan_request, plan_terms};
+pub use plan::{Plan, PlanError, concurrency, plan, plan_request, plan_terms};
 pub use query::{Category, List, MinFit, Query, QueryError, Sort, Terms};

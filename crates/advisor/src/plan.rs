@@ -7,11 +7,11 @@ use catalog::quantization::Quantization;
 use fit::speed::Engine;
 use fit::{Accelerator, Assessment, Candidate, Facts, FitLevel, Machine, RunMode, Terms, Variant};
 use hardware::parts;
-use types::{Backend, ByteCount, CacheType, DeviceName};
+use types::{Backend, ByteCount, CacheType, DeviceName, MemoryUse};
 
 use crate::book::{Book, Entry, variant};
 use crate::machine::{gib, round};
-use crate::query::GB_MAX;
+use crate::query::{CORES_MAX, GB_ALLOWED, is_memory};
 
 /// Models whose names fit, named at most.
 const NAMED_MAX: usize = 8;
@@ -59,7 +59,7 @@ pub enum PlanError {
 impl PlanError {
     /// Whether the model is not in the catalogue.
     pub fn is_unknown_model(&self) -> bool {
-        matches!(self, Self::UnknownModel { .. } | Self::SeveralModels { .. })
+        matches!(self, Self::UnknownModel { .. })
     }
 
     fn value(parameter: &'static str, value: &str, allowed: impl Into<String>) -> Self {
@@ -98,12 +98,12 @@ pub fn plan_request(pairs: &[(String, String)]) -> Result<PlanRequest, PlanError
 /// A size or count that cannot be.
 pub fn plan_terms(request: &PlanRequest) -> Result<crate::Terms, PlanError> {
     for (parameter, gb) in [("ram_gb", request.ram_gb), ("vram_gb", request.vram_gb)] {
-        if let Some(gb) = gb.filter(|gb| !(*gb > 0.0 && *gb <= GB_MAX)) {
-            return Err(PlanError::value(parameter, &gb.to_string(), "a number of gigabytes above 0"));
+        if let Some(gb) = gb.filter(|gb| !is_memory(*gb)) {
+            return Err(PlanError::value(parameter, &gb.to_string(), GB_ALLOWED));
         }
     }
-    if request.cpu_cores == Some(0) {
-        return Err(PlanError::value("cpu_cores", "0", "a whole number from 1"));
+    if let Some(cores) = request.cpu_cores.filter(|cores| !(1..=CORES_MAX).contains(cores)) {
+        return Err(PlanError::value("cpu_cores", &cores.to_string(), "a whole number from 1 to 65536"));
     }
     let PlanRequest { ram_gb, vram_gb, cpu_cores, .. } = *request;
     Ok(crate::Terms { ram_gb, vram_gb, cpu_cores, ..crate::Terms::default() })
@@ -113,11 +113,20 @@ fn number<T: std::str::FromStr>(parameter: &'static str, value: &str) -> Result<
     value.parse().map_err(|_| PlanError::value(parameter, value, "a number above 0"))
 }
 
+/// A plan, and what the model would hold here.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// As the fit API answers it; who would have to leave is for those to say who know what runs.
+    pub answer: PlanAnswer,
+    /// What it would hold on every device; `None` if it does not run here.
+    pub memory: Option<MemoryUse>,
+}
+
 /// What `request` takes on `machine`.
 ///
 /// # Errors
 /// If it does not name one model of the book, or a value does not do.
-pub fn plan(book: &Book, machine: &Machine, request: &PlanRequest) -> Result<PlanAnswer, PlanError> {
+pub fn plan(book: &Book, machine: &Machine, request: &PlanRequest) -> Result<Plan, PlanError> {
     let Question { entry, candidate, terms, quantizations } = Question::read(book, request)?;
     if let Some(target) = request.target_tps.filter(|target| !(*target > 0.0 && target.is_finite())) {
         return Err(PlanError::value("target_tps", &target.to_string(), "a number above 0"));
@@ -139,7 +148,7 @@ pub fn plan(book: &Book, machine: &Machine, request: &PlanRequest) -> Result<Pla
     let fast_enough = |tps: f64| request.target_tps.is_none_or(|target| tps >= target);
     let feasible = best.as_ref().is_some_and(|best| fast_enough(rate(entry, best)));
     let elsewhere = elsewhere(&candidate, machine, &terms, request.target_tps, entry);
-    Ok(PlanAnswer {
+    let answer = PlanAnswer {
         model: entry.model.id.clone(),
         context: terms.context_max,
         quant: quantizations[variant].as_str().to_owned(),
@@ -148,10 +157,12 @@ pub fn plan(book: &Book, machine: &Machine, request: &PlanRequest) -> Result<Pla
         target_tps: request.target_tps,
         feasible,
         here,
+        would_leave: vec![],
         paths,
         suggestions: suggestions(&candidate, &quantizations, machine, &terms, &elsewhere, best.as_ref()),
         hardware: elsewhere,
-    })
+    };
+    Ok(Plan { answer, memory: best.map(|best| best.memory) })
 }
 
 /// How many requests at once fit beside the model's weights. `pairs` are the parameters of a query: those of a plan, and

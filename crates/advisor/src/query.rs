@@ -101,21 +101,23 @@ pub enum Sort {
     UseCase,
 }
 
-/// A parameter whose value does not do; says which values would.
+/// A parameter whose value does not do; says which values would, in the contract's words.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("invalid {parameter} value {value:?}: use {allowed}")]
+#[error("invalid {parameter} value: use {allowed}")]
 pub struct QueryError {
     /// The parameter.
     pub parameter: String,
-    /// Its value, cut if long.
-    pub value: String,
     /// What would do.
     pub allowed: &'static str,
 }
 
 /// A number beyond these is a slip of the keyboard.
-pub(crate) const GB_MAX: f64 = 1_048_576.0;
-const CORES_MAX: u32 = 65_536;
+const GB_MIN: f64 = 0.001;
+const GB_MAX: f64 = 1_048_576.0;
+/// What would do.
+pub(crate) const GB_ALLOWED: &str = "a number of gigabytes, 0.001 to 1048576";
+pub(crate) const CORES_MAX: u32 = 65_536;
+const CONTEXT_MAX: u64 = 1_000_000_000;
 
 impl Query {
     /// Reads the parameters of a request. Names that mean nothing here are passed over: they may mean something to a
@@ -135,16 +137,16 @@ impl Query {
                 continue;
             }
             let word = value.to_lowercase();
-            let wrong = |allowed: &'static str| wrong(parameter, value, allowed);
-            let count = || value.parse::<usize>().map_err(|_| wrong("a whole number from 0"));
+            let wrong = |allowed: &'static str| wrong(parameter, allowed);
+            let count = || count(value).ok_or_else(|| wrong("a whole number from 0"));
             let flag = || match word.as_str() {
                 "true" | "1" | "yes" => Ok(true),
                 "false" | "0" | "no" => Ok(false),
                 _ => Err(wrong("true|false")),
             };
             let gb = || {
-                let number = value.parse::<f64>().ok().filter(|gb| *gb > 0.0 && *gb <= GB_MAX);
-                number.ok_or_else(|| wrong("a number of gigabytes above 0"))
+                let number = value.parse::<f64>().ok().filter(|gb| is_memory(*gb));
+                number.ok_or_else(|| wrong(GB_ALLOWED))
             };
             match parameter {
                 "limit" => echo.limit = Some(count()?),
@@ -171,14 +173,14 @@ impl Query {
                 }
                 "include_too_tight" => include_too_tight = Some(flag()?),
                 "max_context" => {
-                    let tokens = value.parse::<u64>().ok().filter(|tokens| *tokens > 0);
-                    terms.max_context = Some(tokens.ok_or_else(|| wrong("a number of tokens above 0"))?);
+                    let tokens = value.parse::<u64>().ok().filter(|tokens| (1..=CONTEXT_MAX).contains(tokens));
+                    terms.max_context = Some(tokens.ok_or_else(|| wrong("1 to 1000000000 tokens"))?);
                 }
                 "ram_gb" | "ram" => terms.ram_gb = Some(gb()?),
                 "vram_gb" | "memory" => terms.vram_gb = Some(gb()?),
                 "cpu_cores" => {
                     let cores = value.parse::<u32>().ok().filter(|cores| (1..=CORES_MAX).contains(cores));
-                    terms.cpu_cores = Some(cores.ok_or_else(|| wrong("a whole number from 1"))?);
+                    terms.cpu_cores = Some(cores.ok_or_else(|| wrong("a whole number from 1 to 65536"))?);
                 }
                 _ => {}
             }
@@ -196,9 +198,12 @@ impl Query {
             let words = echo.search.take();
             echo.search = Some(words.map_or_else(|| name.to_owned(), |words| format!("{name} {words}")));
         }
-        let min_fit = MinFit::new(list, min_fit, include_too_tight, echo.perfect == Some(true));
-        echo.min_fit = Some(min_fit.level.min(FitLevel::TooTight).as_str().to_owned());
-        echo.include_too_tight = min_fit.too_tight;
+        let perfect = echo.perfect == Some(true);
+        let level = if perfect { FitLevel::Perfect } else { min_fit.unwrap_or(FitLevel::Marginal) };
+        echo.min_fit = Some(level.as_str().to_owned());
+        // As the contract's example has it: the parameter or its default, whatever `min_fit` makes of it.
+        echo.include_too_tight = include_too_tight.unwrap_or(list == List::Models);
+        let min_fit = MinFit::new(list, min_fit, include_too_tight, perfect);
         echo.use_case = use_case.map(|category| category.as_str().to_owned());
         sort.as_str().clone_into(&mut echo.sort);
         echo.max_context = terms.max_context;
@@ -314,6 +319,17 @@ impl Sort {
     }
 }
 
+/// Whether a machine can have so many GiB.
+pub(crate) fn is_memory(gb: f64) -> bool {
+    (GB_MIN..=GB_MAX).contains(&gb)
+}
+
+/// A count of rows; one that no list reaches is as good as the largest there is.
+fn count(value: &str) -> Option<usize> {
+    let digits = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
+    digits.then(|| value.parse().unwrap_or(usize::MAX))
+}
+
 fn level(word: &str) -> Option<FitLevel> {
     match word {
         "tootight" | "tight" => Some(FitLevel::TooTight),
@@ -332,10 +348,8 @@ fn runtime(word: &str) -> Option<Option<Engine>> {
     })
 }
 
-fn wrong(parameter: &str, value: &str, allowed: &'static str) -> QueryError {
-    const LONGEST: usize = 100;
-    let value = value[..value.floor_char_boundary(LONGEST)].to_owned();
-    QueryError { parameter: parameter.to_owned(), value, allowed }
+fn wrong(parameter: &str, allowed: &'static str) -> QueryError {
+    QueryError { parameter: parameter.to_owned(), allowed }
 }
 
 #[cfg(test)]
@@ -356,16 +370,16 @@ mod tests {
         let check = |query: &str, expected: &str| {
             assert_eq!(read(List::Models, query).unwrap_err().to_string(), expected);
         };
-        check("min_fit=great", "invalid min_fit value \"great\": use perfect|good|marginal|too_tight");
-        check("runtime=onnx", "invalid runtime value \"onnx\": use any|mlx|llamacpp|vllm");
-        check("use_case=sex", "invalid use_case value \"sex\": use general|coding|reasoning|chat|multimodal|embedding");
-        check("sort=name", "invalid sort value \"name\": use score|tps|params|mem|ctx|date|use_case");
-        check("limit=-1", "invalid limit value \"-1\": use a whole number from 0");
-        check("limit=x", "invalid limit value \"x\": use a whole number from 0");
-        check("perfect=maybe", "invalid perfect value \"maybe\": use true|false");
-        check("max_context=0", "invalid max_context value \"0\": use a number of tokens above 0");
-        check("ram_gb=NaN", "invalid ram_gb value \"NaN\": use a number of gigabytes above 0");
-        check("vram_gb=inf", "invalid vram_gb value \"inf\": use a number of gigabytes above 0");
+        check("min_fit=great", "invalid min_fit value: use perfect|good|marginal|too_tight");
+        check("runtime=onnx", "invalid runtime value: use any|mlx|llamacpp|vllm");
+        check("use_case=sex", "invalid use_case value: use general|coding|reasoning|chat|multimodal|embedding");
+        check("sort=name", "invalid sort value: use score|tps|params|mem|ctx|date|use_case");
+        check("limit=-1", "invalid limit value: use a whole number from 0");
+        check("limit=x", "invalid limit value: use a whole number from 0");
+        check("perfect=maybe", "invalid perfect value: use true|false");
+        check("max_context=0", "invalid max_context value: use 1 to 1000000000 tokens");
+        check("ram_gb=NaN", "invalid ram_gb value: use a number of gigabytes, 0.001 to 1048576");
+        check("vram_gb=inf", "invalid vram_gb value: use a number of gigabytes, 0.001 to 1048576");
     }
 
     #[test]
@@ -394,6 +408,16 @@ mod tests {
             (query.limit, query.echo.sort.as_str(), query.echo.min_fit.as_deref()),
             (Some(5), "score", Some("marginal"))
         );
+        let echo = |list, query| {
+            let echo = read(list, query).unwrap().echo;
+            (echo.min_fit.unwrap(), echo.include_too_tight)
+        };
+        let word = str::to_owned;
+        assert_eq!(echo(List::Models, ""), (word("marginal"), true));
+        assert_eq!(echo(List::Models, "min_fit=good"), (word("good"), true));
+        assert_eq!(echo(List::Models, "min_fit=tight"), (word("too_tight"), true));
+        assert_eq!(echo(List::Models, "perfect=1&min_fit=good"), (word("perfect"), true));
+        assert_eq!(echo(List::Top, ""), (word("marginal"), false));
         let query = read(List::Top, "n=3&sort=Throughput&runtime=llama.cpp&use_case=VISION&search=Llama 8B").unwrap();
         assert_eq!(query.limit, Some(3));
         assert_eq!((query.sort, query.use_case), (Sort::Tps, Some(Category::Multimodal)));

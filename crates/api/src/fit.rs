@@ -110,7 +110,8 @@ pub struct FitFilters {
     pub search: Option<String>,
     /// `score`, `tps`, `params`, `mem`, `ctx`, `date`, `use_case`.
     pub sort: String,
-    /// Whether models that do not run are shown.
+    /// Whether models that do not run are wanted: what was asked, else the list's default. A `min_fit` that was named
+    /// leaves them out unless this was, too; `perfect` always does.
     pub include_too_tight: bool,
     /// Largest context that is reckoned with, tokens.
     pub max_context: Option<u64>,
@@ -201,7 +202,7 @@ pub struct FitRow {
     pub installed: bool,
     /// How the numbers came about.
     pub estimate_basis: EstimateBasis,
-    /// `measured`, `high`, `medium` or `low`.
+    /// `measured` on this machine; else `calibrated`, `estimated` or `rough`: how much stands behind the estimate.
     pub estimate_confidence: String,
 }
 
@@ -262,9 +263,11 @@ pub struct FitError {
 #[serde(deny_unknown_fields)]
 pub struct PlanRequest {
     /// The model's id on the hub, or the part of it that names one model.
+    #[schema(min_length = 1)]
     pub model: String,
     /// Tokens of context. Default: the model's own, at most 8192.
     #[serde(default)]
+    #[schema(minimum = 1)]
     pub context: Option<u64>,
     /// A quantisation. Default: the one that suits best.
     #[serde(default)]
@@ -274,18 +277,23 @@ pub struct PlanRequest {
     pub kv_quant: Option<String>,
     /// Speed that is wanted, tok/s.
     #[serde(default)]
+    #[schema(exclusive_minimum = 0)]
     pub target_tps: Option<f64>,
     /// Requests served at once. Default: 1.
     #[serde(default)]
+    #[schema(minimum = 1, maximum = 4096)]
     pub slots: Option<u32>,
     /// System memory in place of this machine's, GiB.
     #[serde(default)]
+    #[schema(minimum = 0.001, maximum = 1_048_576)]
     pub ram_gb: Option<f64>,
     /// Accelerator memory in place of this machine's, GiB.
     #[serde(default)]
+    #[schema(minimum = 0.001, maximum = 1_048_576)]
     pub vram_gb: Option<f64>,
     /// Cores in place of this machine's.
     #[serde(default)]
+    #[schema(minimum = 1, maximum = 65_536)]
     pub cpu_cores: Option<u32>,
 }
 
@@ -310,6 +318,9 @@ pub struct PlanAnswer {
     pub here: Option<PlanPath>,
     /// Every way of running it on this machine, and what each lacks.
     pub paths: Vec<PlanPath>,
+    /// Models that are loaded here now and would have to leave for it, the first to go first.
+    #[serde(default)]
+    pub would_leave: Vec<String>,
     /// The least that runs it, and what suits it.
     pub hardware: PlanHardware,
     /// What would make room, or would make it faster: in words, the cheapest first.

@@ -28,21 +28,39 @@ impl Advice {
             || machine.memory.is_some()
             || machine.ram.is_some()
             || machine.cpu_cores.is_some();
-        if settings.url_was_given() {
-            if other_machine {
-                return Err(Failure::usage(
-                    "--simulate, --memory, --ram and --cpu-cores are for this program's own reckoning; leave out --url and SNUG_URL",
-                ));
-            }
-            return Ok(Self::Server(settings.client()?));
+        if other_machine && settings.url_was_typed() {
+            return Err(Failure::usage(
+                "--simulate, --memory, --ram and --cpu-cores are for this program's own reckoning; leave out --url",
+            ));
         }
         if !other_machine {
+            if settings.url_was_given() {
+                return Ok(Self::Server(settings.client()?));
+            }
             let client = settings.client()?;
             if client.health().await.is_ok() {
                 return Ok(Self::Server(client));
             }
         }
         Ok(Self::Here(Box::new(Self::here(settings, machine, printer)?)))
+    }
+
+    /// As [`Advice::of`] for a model that may be a file or a folder of this machine, which this program reads itself; and
+    /// the name to ask for.
+    pub(crate) async fn on(
+        model: &str,
+        settings: &Settings,
+        machine: &MachineArgs,
+        printer: &Printer,
+    ) -> Result<(Self, String), Failure> {
+        let path = std::path::Path::new(model);
+        // A hub id has a slash as well: only what is a model's file or folder is taken for one.
+        if !path.is_file() && !path.join("config.json").is_file() {
+            return Ok((Self::of(settings, machine, printer).await?, model.to_owned()));
+        }
+        let mut adviser = Self::here(settings, machine, printer)?;
+        let name = adviser.read(path).map_err(|error| Failure::new(Exit::Failed, format!("{error:#}")))?;
+        Ok((Self::Here(Box::new(adviser)), name))
     }
 
     /// This program itself, whoever else is there.
@@ -63,35 +81,41 @@ impl Advice {
 
     pub(crate) async fn system(&self) -> Result<SystemAnswer, Failure> {
         match self {
-            Self::Server(client) => Ok(client.system(&[]).await?),
+            Self::Server(client) => client.system(&[]).await.map_err(refusal),
             Self::Here(adviser) => Ok(adviser.system()),
         }
     }
 
     pub(crate) async fn fit(&self, parameters: &Parameters) -> Result<FitList, Failure> {
         match self {
-            Self::Server(client) => Ok(client.fit(parameters).await?),
+            Self::Server(client) => client.fit(parameters).await.map_err(refusal),
             Self::Here(adviser) => adviser.fit(parameters).map_err(|error| Failure::usage(error.to_string())),
         }
     }
 
     pub(crate) async fn top(&self, parameters: &Parameters) -> Result<FitList, Failure> {
         match self {
-            Self::Server(client) => Ok(client.top(parameters).await?),
+            Self::Server(client) => client.top(parameters).await.map_err(refusal),
             Self::Here(adviser) => adviser.top(parameters).map_err(|error| Failure::usage(error.to_string())),
         }
     }
 
     pub(crate) async fn plan(&self, request: &PlanRequest) -> Result<PlanAnswer, Failure> {
         match self {
-            Self::Server(client) => client.plan(request).await.map_err(|error| match error {
-                client::Error::Api { status: 404, .. } => Failure::new(Exit::NotFound, error.to_string()),
-                error => error.into(),
-            }),
+            Self::Server(client) => client.plan(request).await.map_err(refusal),
             Self::Here(adviser) => adviser.plan(request).map_err(|error| {
                 let exit = if error.is_unknown_model() { Exit::NotFound } else { Exit::Usage };
                 Failure::new(exit, error.to_string())
             }),
         }
+    }
+}
+
+/// What the fit API refuses, as this program would by itself.
+fn refusal(error: client::Error) -> Failure {
+    match error {
+        client::Error::Api { status: 404, .. } => Failure::new(Exit::NotFound, error.to_string()),
+        client::Error::Api { status: 400, .. } => Failure::usage(error.to_string()),
+        error => error.into(),
     }
 }

@@ -8,7 +8,7 @@ use client::Token;
 
 use crate::exit;
 
-/// Models that fit: run language models on this machine and talk to them.
+/// Models that fit: find those that run well on this machine, run them, and talk to them.
 #[derive(Debug, Parser)]
 #[command(name = "snug", version, after_help = exit::HELP, max_term_width = 100, disable_help_subcommand = true)]
 pub(crate) struct Args {
@@ -42,10 +42,10 @@ pub(crate) enum Command {
     Serve(Box<ServeArgs>),
     /// Chat with a model, or ask it one thing
     Run(RunArgs),
-    /// List the models that are loaded
-    Ps,
     /// List the models that there are
     Models,
+    /// List the models that are loaded
+    Ps,
     /// Load a model
     Load {
         /// The model, such as SmolLM2-135M-Instruct or SmolLM2-135M-Instruct:Q4_1
@@ -60,10 +60,6 @@ pub(crate) enum Command {
         /// The model, as in `snug ps`
         model: String,
     },
-    /// Show what this machine has: processor, memory, accelerators
-    System(MachineArgs),
-    /// List models and how well they fit this machine, the best first
-    Fit(FitArgs),
     /// Show the best models for this machine
     Recommend {
         /// What for: general, coding, reasoning, chat, multimodal, embedding [default: each of them]
@@ -75,15 +71,19 @@ pub(crate) enum Command {
         #[command(flatten)]
         machine: MachineArgs,
     },
+    /// List models and how well they fit this machine, the best first
+    Fit(FitArgs),
     /// Show all that is known of a model, and how it fits this machine
     Info {
-        /// The model's id on the hub, or words that name it
+        /// The model's id on the hub, words that name it, or its file or folder on this machine
         model: String,
         #[command(flatten)]
         machine: MachineArgs,
     },
     /// Show what a model needs, how it could be run here, and what would help
     Plan(PlanArgs),
+    /// Show what this machine has: processor, memory, accelerators
+    System(MachineArgs),
     /// Show what was found out about this machine, by which door, and what could not be
     Doctor(MachineArgs),
     /// Show or refresh the catalogue of models
@@ -133,6 +133,12 @@ pub(crate) struct ServeArgs {
     /// Largest context a model is loaded with, in tokens
     #[arg(long, value_name = "TOKENS")]
     pub(crate) max_context: Option<String>,
+    /// Cores that advice reckons with [default: those there are]
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) cpu_cores: Option<String>,
+    /// Give advice for another machine, such as "2x RTX 4090, 128 GB" or a JSON file that describes one
+    #[arg(long, value_name = "MACHINE")]
+    pub(crate) simulate: Option<String>,
     /// How many models are loaded at once at most; 0 for as many as fit [default: 0]
     #[arg(long, value_name = "COUNT")]
     pub(crate) max_loaded_models: Option<String>,
@@ -169,7 +175,7 @@ pub(crate) struct MachineArgs {
     #[arg(long, value_name = "SIZE")]
     pub(crate) ram: Option<String>,
     /// Cores in place of those found
-    #[arg(long, value_name = "COUNT")]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub(crate) cpu_cores: Option<u32>,
 }
 
@@ -216,7 +222,7 @@ pub(crate) struct FitArgs {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct PlanArgs {
-    /// The model's id on the hub, or words that name it
+    /// The model's id on the hub, words that name it, or its file or folder on this machine
     pub(crate) model: String,
     /// Context of each slot, in tokens [default: the model's own, at most 8192]
     #[arg(long, value_name = "TOKENS")]

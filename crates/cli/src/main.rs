@@ -50,6 +50,9 @@ fn run(command: Command, settings: &Settings, printer: &Printer) -> Result<(), F
         Command::Version => commands::version::run(printer),
         Command::Run(args) => commands::run::run(args, settings, printer),
         Command::Catalog { action } => commands::catalog::run(&action, settings, printer),
+        Command::Doctor(_) if settings.url_was_typed() => {
+            Err(Failure::usage("`snug doctor` looks at this machine: run it where the server runs, without --url"))
+        }
         Command::Doctor(machine) => commands::doctor::run(&Advice::here(settings, &machine, printer)?, printer),
         Command::System(machine) => {
             wait(async { commands::system::run(&Advice::of(settings, &machine, printer).await?, printer).await })
@@ -61,12 +64,13 @@ fn run(command: Command, settings: &Settings, printer: &Printer) -> Result<(), F
             let advice = Advice::of(settings, &machine, printer).await?;
             commands::fit::recommend(use_case.as_deref(), limit, &advice, printer).await
         }),
-        Command::Info { model, machine } => {
-            wait(async { commands::info::run(&model, &Advice::of(settings, &machine, printer).await?, printer).await })
-        }
+        Command::Info { model, machine } => wait(async {
+            let (advice, model) = Advice::on(&model, settings, &machine, printer).await?;
+            commands::info::run(&model, &advice, printer).await
+        }),
         Command::Plan(args) => wait(async {
-            let advice = Advice::of(settings, &args.machine, printer).await?;
-            commands::plan::run(args, &advice, printer).await
+            let (advice, model) = Advice::on(&args.model, settings, &args.machine, printer).await?;
+            commands::plan::run(args, model, &advice, printer).await
         }),
         Command::Ps => wait(commands::ps::run(&settings.client()?, printer)),
         Command::Models => wait(commands::models::run(&settings.client()?, printer)),

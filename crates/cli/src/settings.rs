@@ -14,6 +14,7 @@ const DEFAULT_URL: &str = "http://127.0.0.1:8787";
 #[derive(Debug)]
 pub(crate) struct Settings {
     url: String,
+    url_was_typed: bool,
     url_was_given: bool,
     token: Option<Token>,
     /// The environment, for `serve` and for the folder of the history.
@@ -29,10 +30,16 @@ impl Settings {
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .collect();
         let variable = |name: &str| environment.get(name).filter(|value| !value.is_empty()).cloned();
+        let url_was_typed = global.url.is_some();
         let url = global.url.clone().or_else(|| variable("SNUG_URL"));
         let (url_was_given, url) = (url.is_some(), url.unwrap_or_else(|| DEFAULT_URL.to_owned()));
         let token = global.token.clone().or_else(|| variable("SNUG_TOKEN").map(Token::new));
-        Ok(Self { url, url_was_given, token, environment, current_dir: std::env::current_dir()? })
+        Ok(Self { url, url_was_typed, url_was_given, token, environment, current_dir: std::env::current_dir()? })
+    }
+
+    /// Whether a server was named for this one command.
+    pub(crate) fn url_was_typed(&self) -> bool {
+        self.url_was_typed
     }
 
     /// Whether a server was named, rather than the usual one meant.

@@ -16,6 +16,9 @@ pub(crate) enum Column {
     Number,
 }
 
+/// Long names are cut to this in a narrow terminal before a column is left out: what is cut still shows which one it is.
+const NAME_WIDTH_MIN: usize = 34;
+
 /// Rows under headings. In a narrow terminal the last columns are left out first: put the least wanted there.
 #[derive(Debug)]
 pub(crate) struct Table {
@@ -40,11 +43,19 @@ impl Table {
         if self.rows.is_empty() {
             return String::new();
         }
-        let widths: Vec<usize> = self.columns.iter().enumerate().map(|(at, column)| self.width(at, column.0)).collect();
-        let total = |shown: usize| widths[..shown].iter().sum::<usize>() + GAP.len() * shown.saturating_sub(1);
+        let mut widths: Vec<usize> =
+            self.columns.iter().enumerate().map(|(at, column)| self.width(at, column.0)).collect();
+        let natural = widths[0];
+        let total = |shown: usize, first: usize| {
+            first + widths[1..shown].iter().sum::<usize>() + GAP.len() * shown.saturating_sub(1)
+        };
         let width = width.unwrap_or(usize::MAX);
         let fewest = self.columns.iter().take_while(|(_, column)| *column == Column::Name).count().max(1);
-        let shown = (fewest..=self.columns.len()).rev().find(|shown| total(*shown) <= width).unwrap_or(fewest);
+        let shown = (fewest..=self.columns.len())
+            .rev()
+            .find(|shown| total(*shown, natural.min(NAME_WIDTH_MIN)) <= width)
+            .unwrap_or(fewest);
+        widths[0] = natural.min(width.saturating_sub(total(shown, 0)).max(NAME_WIDTH_MIN));
 
         let mut text = String::new();
         let headings: Vec<String> = self.columns.iter().map(|(name, _)| (*name).to_owned()).collect();
@@ -64,11 +75,12 @@ impl Table {
     fn line(&self, cells: &[String], widths: &[usize], shown: usize) -> String {
         let mut line = String::new();
         for (at, cell) in cells.iter().enumerate().take(shown) {
-            let padding = " ".repeat(widths[at] - measure_text_width(cell));
+            let cell = truncate_str(cell, widths[at], "…");
+            let padding = " ".repeat(widths[at] - measure_text_width(&cell));
             let gap = if at == 0 { "" } else { GAP };
             match self.columns[at].1 {
-                Column::Number => line.extend([gap, &padding, cell]),
-                Column::Name | Column::Text => line.extend([gap, cell, &padding]),
+                Column::Number => line.extend([gap, &padding, &*cell]),
+                Column::Name | Column::Text => line.extend([gap, &*cell, &padding]),
             }
         }
         line
@@ -99,6 +111,17 @@ mod tests {
         assert_eq!(render(None), "MODEL      RAM  NOTE\na        9 MiB  new\nmodèle  12 MiB\n");
         assert_eq!(render(Some(16)), "MODEL      RAM\na        9 MiB\nmodèle  12 MiB\n");
         assert_eq!(render(Some(4)), "MOD…\na\nmod…\n");
+        let mut table = Table::new(&[("MODEL", Column::Name), ("QUANT", Column::Text), ("TOK/S", Column::Number)]);
+        table.row(["an-organisation/a-model-with-a-long-name".to_owned(), "Q4_K_M".to_owned(), "12.3".to_owned()]);
+        let render = |width| table.render(Some(width), &Style::new());
+        assert_eq!(
+            render(49),
+            "MODEL                               QUANT   TOK/S\nan-organisation/a-model-with-a-lo…  Q4_K_M   12.3\n"
+        );
+        assert_eq!(
+            render(48),
+            "MODEL                                     QUANT\nan-organisation/a-model-with-a-long-name  Q4_K_M\n"
+        );
         assert_eq!(Table::new(&[("MODEL", Column::Name)]).render(None, &Style::new()), "");
     }
 

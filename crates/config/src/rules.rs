@@ -12,6 +12,8 @@ use crate::words::IdleUnload;
 
 /// llama.cpp counts the tokens of all slots together in 32 signed bits.
 const TOKENS_MAX: u64 = i32::MAX as u64;
+/// More cores than a machine has.
+const CORES_MAX: u64 = 65_536;
 
 /// No wait is longer: it keeps every sum of times far from overflow.
 const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -66,6 +68,7 @@ fn server(draft: &mut Draft) {
 
 fn node(draft: &mut Draft) {
     within(draft, "max_context", draft.node.max_context, 1..=TOKENS_MAX);
+    within(draft, "cpu_cores", draft.node.cpu_cores.map(u64::from), 1..=CORES_MAX);
     sizes(draft, "memory", draft.node.memory, ByteCount::mib(1));
     sizes(draft, "ram", draft.node.ram, ByteCount::mib(1));
     if let IdleUnload::After(duration) = draft.node.idle_unload {

@@ -45,6 +45,11 @@ section! {
         ram: Option<ByteCount> = None => r#""64G""#,
         /// Largest context a model is loaded with, tokens per slot. Default: no limit but the model's own.
         max_context: Option<u64> = None => "32768",
+        /// Cores that advice reckons with, in place of those there are. Default: those there are.
+        cpu_cores: Option<u32> = None => "16",
+        /// Another machine to give advice for, in place of this one: words such as `"2x RTX 4090, 128 GB"`, or a JSON
+        /// file that describes it. What is loaded here is not changed by it. Default: none.
+        simulate: Option<String> = None => r#""2x RTX 4090, 128 GB""#,
         /// How many models are loaded at once at most; 0 for as many as fit. Default: 0.
         max_loaded_models: u32 = 0,
         /// How long a model stays loaded that nobody uses; `"never"` keeps it until its memory is needed. Default: 15m.

@@ -34,6 +34,10 @@ pub struct Flags {
     pub ram: Option<String>,
     /// `--max-context`.
     pub max_context: Option<String>,
+    /// `--cpu-cores`.
+    pub cpu_cores: Option<String>,
+    /// `--simulate`.
+    pub simulate: Option<String>,
     /// `--max-loaded-models`.
     pub max_loaded_models: Option<String>,
     /// `--idle-unload`.
@@ -80,6 +84,8 @@ pub(crate) const DOORS: &[Door] = &[
     door("memory", "SNUG_MEMORY", "--memory", |flags| flags.memory.clone()),
     door("ram", "SNUG_RAM", "--ram", |flags| flags.ram.clone()),
     door("max_context", "SNUG_MAX_CONTEXT", "--max-context", |flags| flags.max_context.clone()),
+    door("cpu_cores", "SNUG_CPU_CORES", "--cpu-cores", |flags| flags.cpu_cores.clone()),
+    door("simulate", "SNUG_SIMULATE", "--simulate", |flags| flags.simulate.clone()),
     door("max_loaded_models", "SNUG_MAX_LOADED_MODELS", "--max-loaded-models", |flags| flags.max_loaded_models.clone()),
     door("idle_unload", "SNUG_IDLE_UNLOAD", "--idle-unload", |flags| flags.idle_unload.clone()),
     door("engine.llama_server", "SNUG_LLAMA_SERVER", "--llama-server", |flags| flags.llama_server.clone()),

@@ -218,6 +218,8 @@ fn every_variable_and_flag_reaches_its_key() {
         memory: Some("2G".into()),
         ram: Some("3G".into()),
         max_context: Some("100".into()),
+        cpu_cores: Some("6".into()),
+        simulate: Some("16 GB".into()),
         max_loaded_models: Some("1".into()),
         idle_unload: Some("5s".into()),
         insecure_lan: true,

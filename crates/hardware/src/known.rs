@@ -3,7 +3,7 @@
 use types::ByteCount;
 
 use crate::parts::{self, Part};
-use crate::{Accelerator, PciId, Ram, Vendor};
+use crate::{Accelerator, PciId, Ram};
 
 /// How much memory a card has by its name or number: the least that it is sold with.
 pub(crate) fn memory(id: PciId, name: &str) -> Option<ByteCount> {
@@ -15,7 +15,7 @@ pub(crate) fn memory(id: PciId, name: &str) -> Option<ByteCount> {
 pub(crate) fn name(id: PciId, memory: ByteCount) -> Option<String> {
     let memory = Some(memory).filter(|&memory| memory > ByteCount::ZERO);
     let part = parts::by_pci(id.vendor, id.device, memory)?;
-    Some(format!("{} {}", Vendor::from(part.vendor), part.name))
+    Some(format!("{} {}", part.vendor, part.name))
 }
 
 /// Which part a detected device is. Parts of one name differ in memory: a card's own, or, of a unified device, the machine's.

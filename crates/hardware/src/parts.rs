@@ -10,6 +10,8 @@ use types::{Backend, ByteCount};
 
 use names::{Pattern, Words};
 
+use crate::Vendor;
+
 pub use cpu::{CpuMemory, cpu_bandwidth_by_name};
 
 /// One accelerator as its maker describes it.
@@ -48,45 +50,6 @@ pub struct Part {
     patterns: Box<[Pattern]>,
 }
 
-/// A maker of accelerators.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Vendor {
-    /// NVIDIA.
-    Nvidia,
-    /// AMD.
-    Amd,
-    /// Intel.
-    Intel,
-    /// Apple.
-    Apple,
-    /// Huawei (Ascend).
-    Huawei,
-}
-
-impl Vendor {
-    /// Its PCI vendor id; Apple's accelerators are on no PCI bus.
-    pub const fn pci_id(self) -> Option<u16> {
-        match self {
-            Self::Nvidia => Some(0x10de),
-            Self::Amd => Some(0x1002),
-            Self::Intel => Some(0x8086),
-            Self::Huawei => Some(0x19e5),
-            Self::Apple => None,
-        }
-    }
-
-    fn parse(word: &str) -> Option<Self> {
-        Some(match word {
-            "nvidia" => Self::Nvidia,
-            "amd" => Self::Amd,
-            "intel" => Self::Intel,
-            "apple" => Self::Apple,
-            "huawei" => Self::Huawei,
-            _ => return None,
-        })
-    }
-}
-
 /// All parts, in the table's order.
 pub fn all() -> &'static [Part] {
     static PARTS: LazyLock<Vec<Part>> = LazyLock::new(|| {
@@ -100,8 +63,7 @@ pub fn all() -> &'static [Part] {
 /// The part with these PCI ids. Some ids are shared by several parts (the RX 7900 XT and XTX): `memory`, where it is
 /// known, then tells which.
 pub fn by_pci(vendor: u16, device: u16, memory: Option<ByteCount>) -> Option<&'static Part> {
-    let same_id =
-        all().iter().filter(|part| part.vendor.pci_id() == Some(vendor) && part.pci.contains(&device)).collect();
+    let same_id = all().iter().filter(|part| part.vendor.pci() == Some(vendor) && part.pci.contains(&device)).collect();
     closest(same_id, memory)
 }
 
@@ -165,6 +127,18 @@ fn closest(parts: Vec<&'static Part>, memory: Option<ByteCount>) -> Option<&'sta
 #[expect(clippy::cast_precision_loss, reason = "sizes of memory are far below 2^53")]
 fn ratio(a: ByteCount, b: ByteCount) -> f64 {
     a.as_u64() as f64 / b.as_u64() as f64
+}
+
+/// The table's word for a maker.
+fn maker(word: &str) -> Option<Vendor> {
+    Some(match word {
+        "nvidia" => Vendor::Nvidia,
+        "amd" => Vendor::Amd,
+        "intel" => Vendor::Intel,
+        "apple" => Vendor::Apple,
+        "huawei" => Vendor::Huawei,
+        _ => return None,
+    })
 }
 
 /// In what a part is built, which decides how its maker's bare number is to be read.
@@ -257,7 +231,7 @@ fn parse(row: &'static str) -> Option<Part> {
     let optional = |cell: &str| if cell.is_empty() { Some(None) } else { scaled(cell, 1e12).map(Some) };
     Some(Part {
         name,
-        vendor: Vendor::parse(vendor)?,
+        vendor: maker(vendor)?,
         backend: parse_backend(backend)?,
         architecture,
         target,

@@ -206,7 +206,7 @@ impl DescribedAccelerator {
             return Err(SimulatedError::Undescribed(self.name.clone()));
         };
         let name = part.map_or_else(|| self.name.clone(), full_name);
-        let vendor = part.map_or_else(|| of_backend(backend), |part| part.vendor.into());
+        let vendor = part.map_or_else(|| of_backend(backend), |part| part.vendor);
         let mut one = Accelerator::new(name, vendor, memory, Source::Simulated);
         if unified {
             one = one.unified(ram);
@@ -289,9 +289,9 @@ impl Wish {
         for (count, part, memory) in found {
             let mut one = if part.unified {
                 let memory = may_take(part, ram.total);
-                Accelerator::new(full_name(part), part.vendor.into(), memory, Source::Simulated).unified(ram)
+                Accelerator::new(full_name(part), part.vendor, memory, Source::Simulated).unified(ram)
             } else {
-                Accelerator::new(full_name(part), part.vendor.into(), card_memory(part, memory)?, Source::Simulated)
+                Accelerator::new(full_name(part), part.vendor, card_memory(part, memory)?, Source::Simulated)
             };
             one.backend = part.backend;
             one.part = Some(part);
@@ -325,8 +325,8 @@ fn machine(name: &str, ram: Ram, mut accelerators: Vec<Accelerator>, described: 
         (false, false) => 16,
     };
     let cores = described.cores.unwrap_or(usual_cores).max(1);
-    let is_arm = shared.is_some_and(|part| matches!(part.vendor, parts::Vendor::Apple | parts::Vendor::Nvidia));
-    let is_mac = shared.is_some_and(|part| part.vendor == parts::Vendor::Apple);
+    let is_arm = shared.is_some_and(|part| matches!(part.vendor, Vendor::Apple | Vendor::Nvidia));
+    let is_mac = shared.is_some_and(|part| part.vendor == Vendor::Apple);
     System {
         node_name: name.to_owned(),
         os: if is_mac { "macos" } else { "linux" }.to_owned(),
@@ -349,8 +349,8 @@ fn machine(name: &str, ram: Ram, mut accelerators: Vec<Accelerator>, described: 
 /// firmware can be told to carve out, three quarters (96 of 128 GB); of others all.
 fn may_take(part: &Part, ram: ByteCount) -> ByteCount {
     match part.vendor {
-        parts::Vendor::Apple => apple::working_set(ram),
-        parts::Vendor::Amd => ByteCount::bytes(ram.as_u64() / 4 * 3),
+        Vendor::Apple => apple::working_set(ram),
+        Vendor::Amd => ByteCount::bytes(ram.as_u64() / 4 * 3),
         _ => ram,
     }
 }
@@ -367,8 +367,8 @@ fn card_memory(part: &'static Part, wanted: Option<ByteCount>) -> Result<ByteCou
 
 /// With its maker, unless its name says so.
 fn full_name(part: &Part) -> String {
-    let vendor = Vendor::from(part.vendor);
-    if part.name.starts_with(vendor.as_str()) || part.vendor == parts::Vendor::Huawei {
+    let vendor = part.vendor;
+    if part.name.starts_with(vendor.as_str()) || part.vendor == Vendor::Huawei {
         part.name.to_owned()
     } else {
         format!("{vendor} {}", part.name)

@@ -7,7 +7,7 @@ use serde::Serialize;
 use types::{Backend, ByteCount};
 
 use crate::Ram;
-use crate::parts::{self, Part};
+use crate::parts::Part;
 use crate::probe::Record;
 
 /// A machine: this one, or a simulated one.
@@ -227,18 +227,6 @@ impl Vendor {
             Self::Apple => "Apple",
             Self::Huawei => "Huawei",
             Self::Other => "unknown vendor",
-        }
-    }
-}
-
-impl From<parts::Vendor> for Vendor {
-    fn from(vendor: parts::Vendor) -> Self {
-        match vendor {
-            parts::Vendor::Nvidia => Self::Nvidia,
-            parts::Vendor::Amd => Self::Amd,
-            parts::Vendor::Intel => Self::Intel,
-            parts::Vendor::Apple => Self::Apple,
-            parts::Vendor::Huawei => Self::Huawei,
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::demand::Waiter;
 use crate::handle::{Loaded, NotUnloaded};
 use crate::library::Model;
 use crate::measurements::Start;
-use crate::view::{InstanceView, holds};
+use crate::view::{InstanceView, holds, occupancy};
 
 /// One instance, as its owner knows it.
 pub(crate) struct Running {
@@ -64,19 +64,8 @@ impl Running {
     }
 
     pub(crate) fn occupancy(&self) -> Occupancy {
-        if self.going == Going::Leaves || self.status.over {
-            return Occupancy::Leaving;
-        }
-        if self.model.settings.pinned {
-            return Occupancy::Pinned;
-        }
-        match &self.target {
-            None => Occupancy::Loading,
-            Some(target) => match target.load() {
-                load if load.in_flight == 0 => Occupancy::Idle { since: load.unused_for },
-                load => Occupancy::Busy { in_flight: load.in_flight, since: load.unused_for },
-            },
-        }
+        let leaving = self.going == Going::Leaves || self.status.over;
+        occupancy(leaving, &self.model, self.target.as_deref())
     }
 
     pub(crate) fn holds(&self) -> MemoryUse {

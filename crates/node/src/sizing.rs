@@ -34,6 +34,7 @@ pub(crate) fn size_up(
             if plan.setting.experts_in_ram > 0 {
                 spec.extra_args.extend(["--n-cpu-moe".to_owned(), plan.setting.experts_in_ram.to_string()]);
             }
+            spec.extra_args.extend(split_between_cards(&plan.setting.offload, &model.settings.extra_args));
             need = plan.memory;
         }
         None => {
@@ -50,6 +51,29 @@ pub(crate) fn size_up(
     pending.spec = spec;
     pending.need = need;
     Ok(())
+}
+
+/// The arguments that split layers between cards as they were reckoned with; none where there is one card, or where the
+/// owner of the machine splits them. The output goes with the last layer.
+fn split_between_cards(offload: &[(DeviceName, u32)], said: &[String]) -> Vec<String> {
+    let splits = |argument: &String| {
+        let name = argument.split('=').next().unwrap_or_default();
+        matches!(name, "-ts" | "--tensor-split" | "-sm" | "--split-mode" | "-mg" | "--main-gpu" | "-dev" | "--device")
+    };
+    if offload.iter().filter(|(_, layers)| *layers > 0).count() < 2 || said.iter().any(splits) {
+        return vec![];
+    }
+    let mut shares: Vec<(&str, u32)> = offload.iter().map(|(device, layers)| (device.as_str(), *layers)).collect();
+    if let Some((_, last)) = shares.iter_mut().rfind(|(_, layers)| *layers > 0) {
+        *last += 1;
+    }
+    // The engine lists cards by number: `CUDA10` after `CUDA9`.
+    shares.sort_by_key(|(device, _)| {
+        let kind = device.trim_end_matches(|c: char| c.is_ascii_digit());
+        (kind.to_owned(), device[kind.len()..].parse::<u32>().unwrap_or(0))
+    });
+    let shares: Vec<String> = shares.iter().map(|(_, layers)| layers.to_string()).collect();
+    vec!["--tensor-split".to_owned(), shares.join(",")]
 }
 
 /// What is said of a load that would not fit on the empty machine.
@@ -104,5 +128,24 @@ pub(crate) fn spec_of(model: &Model) -> engine::Spec {
         pooling: settings.pooling,
         chat_template_file: settings.chat_template_file.clone(),
         extra_args: settings.extra_args.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layers_lie_where_they_were_reckoned() {
+        let check = |offload: &[(&str, u32)], said: &[&str], expected: &str| {
+            let offload: Vec<_> = offload.iter().map(|(device, layers)| (DeviceName::new(*device), *layers)).collect();
+            let said: Vec<String> = said.iter().map(|&argument| argument.to_owned()).collect();
+            assert_eq!(split_between_cards(&offload, &said).join(" "), expected);
+        };
+        check(&[("CUDA0", 32)], &[], "");
+        check(&[("CUDA0", 32), ("CUDA1", 0)], &[], "");
+        check(&[("CUDA0", 20), ("CUDA1", 12)], &[], "--tensor-split 20,13");
+        check(&[("CUDA0", 1), ("CUDA1", 1), ("CUDA10", 2), ("CUDA2", 1)], &[], "--tensor-split 1,1,2,2");
+        check(&[("CUDA0", 20), ("CUDA1", 12)], &["--split-mode", "row"], "");
     }
 }

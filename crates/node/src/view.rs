@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use engine::Status;
+use placement::{Decision, Occupancy};
 use route::Target;
 use types::{ByteCount, DeviceName, InstanceId, MemoryUse, ModelKey};
 
@@ -73,6 +74,29 @@ impl View {
         Some(self.instances.iter().find(runs).map_or_else(|| model.key.clone(), |one| one.model.key.clone()))
     }
 
+    /// Models that are loaded now and would have to leave for one that needs `need`, the first to go first; those that
+    /// are pinned stay. None where it fits beside them, or does not fit at all.
+    pub fn would_leave(&self, need: &MemoryUse) -> Vec<ModelKey> {
+        let resident = |one: &InstanceView| placement::Resident {
+            id: one.id.clone(),
+            model: one.model.key.clone(),
+            holds: one.holds(),
+            occupancy: occupancy(one.leaving || one.status.over, &one.model, one.target.as_deref()),
+        };
+        let snapshot = placement::Snapshot {
+            capacity: self.capacity.clone(),
+            residents: self.instances.iter().map(resident).collect(),
+            instances_max: None,
+        };
+        let leave = match placement::admit(&snapshot, need) {
+            Decision::Start { evict } => evict,
+            Decision::Wait { blockers, .. } => blockers,
+            Decision::Barred { .. } | Decision::Refuse { .. } => vec![],
+        };
+        let model = |id: &InstanceId| self.instances.iter().find(|one| one.id == *id).map(|one| one.model.key.clone());
+        leave.iter().filter_map(model).collect()
+    }
+
     /// The instance of `model` that is not on its way out, if there is one.
     pub fn instance_of(&self, model: &ModelKey) -> Option<&InstanceView> {
         self.instances.iter().find(|instance| instance.model.key == *model && !instance.leaving)
@@ -83,6 +107,21 @@ impl InstanceView {
     /// What it holds: as reported once it is ready, as estimated until then.
     pub fn holds(&self) -> MemoryUse {
         holds(&self.status, &self.estimate)
+    }
+}
+
+/// What an instance is doing, as far as leaving is concerned.
+pub(crate) fn occupancy(leaving: bool, model: &Model, target: Option<&Target>) -> Occupancy {
+    if leaving {
+        return Occupancy::Leaving;
+    }
+    if model.settings.pinned {
+        return Occupancy::Pinned;
+    }
+    match target.map(Target::load) {
+        None => Occupancy::Loading,
+        Some(load) if load.in_flight == 0 => Occupancy::Idle { since: load.unused_for },
+        Some(load) => Occupancy::Busy { in_flight: load.in_flight, since: load.unused_for },
     }
 }
 

@@ -16,7 +16,7 @@ use api::{
 use arc_swap::ArcSwap;
 use fit::Machine;
 use fit::speed::Engine;
-use hardware::{OverrideError, Settings, System, Watch};
+use hardware::{CardMemory, OverrideError, Overrides, Settings, System, Watch};
 use lru::LruCache;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -45,6 +45,10 @@ pub(crate) struct Config {
     pub(crate) memory: Option<ByteCount>,
     /// System memory that models may use together; what can be spared unless stated.
     pub(crate) ram: Option<ByteCount>,
+    /// Cores in place of those there are.
+    pub(crate) cpu_cores: Option<u32>,
+    /// Another machine to give advice for.
+    pub(crate) simulate: Option<System>,
     /// Largest context reckoned with where a question names none, tokens.
     pub(crate) max_context: Option<u64>,
 }
@@ -109,8 +113,7 @@ impl Advice {
             }
             Book::new(catalogue.models())
         });
-        let settings = Settings { bandwidth_folder: Some(self.config.data_dir.clone()), ..Settings::here() };
-        let hardware = match Watch::start(settings, tracker, stop).await {
+        let hardware = match self.look(tracker, stop).await {
             Ok(hardware) => hardware,
             Err(error) => {
                 tracing::error!(%error, "cannot tell what this machine has; the fit API does not answer");
@@ -138,6 +141,27 @@ impl Advice {
             if fresh.differs_from(&ready.state.load()) {
                 ready.state.store(Arc::new(fresh));
             }
+        }
+    }
+
+    /// The machine that advice is for, with what its owner says of it.
+    async fn look(&self, tracker: &TaskTracker, stop: CancellationToken) -> Result<Watch, OverrideError> {
+        let Config { data_dir, memory, ram, cpu_cores, simulate, .. } = &*self.config;
+        let said = Overrides { memory: None, ram: *ram, cpu_cores: *cpu_cores };
+        if let Some(system) = simulate {
+            return Ok(Watch::of(with_memory(said.apply(system)?, *memory)?));
+        }
+        let settings = Settings { overrides: said, bandwidth_folder: Some(data_dir.clone()), ..Settings::here() };
+        let looking = stop.child_token();
+        let hardware = Watch::start(settings.clone(), tracker, looking.clone()).await?;
+        match memory {
+            // Said of a machine without any, it has one; of one with some, it is what models may use together.
+            Some(each) if hardware.system().accelerators.is_empty() => {
+                looking.cancel();
+                let memory = Some(CardMemory { count: None, each: *each });
+                Watch::start(Settings { overrides: Overrides { memory, ..said }, ..settings }, tracker, stop).await
+            }
+            _ => Ok(hardware),
         }
     }
 
@@ -170,7 +194,12 @@ impl Advice {
         let machine = ready.state.load().machine_with(&advisor::plan_terms(&request)?, &self.config)?;
         // Many accelerators are tried: some milliseconds.
         let made = tokio::task::spawn_blocking(move || advisor::plan(&ready.book, &machine, &request));
-        Ok(made.await.expect("planning does not panic")?)
+        let advisor::Plan { mut answer, memory } = made.await.expect("planning does not panic")?;
+        if let Some(need) = memory {
+            let leave = self.node.view().borrow().would_leave(&need);
+            answer.would_leave = leave.iter().map(ToString::to_string).collect();
+        }
+        Ok(answer)
     }
 
     /// How many requests at once fit.
@@ -310,6 +339,16 @@ impl State {
                 .zip(&b.accelerators)
                 .any(|(a, b)| a.device != b.device || a.backend != b.backend || moved(a.memory, b.memory));
         accelerators || moved(a.ram, b.ram) || a.cpu != b.cpu || self.known != other.known
+    }
+}
+
+/// Of a machine without accelerators, one that has one with so much memory.
+fn with_memory(system: System, memory: Option<ByteCount>) -> Result<System, OverrideError> {
+    match memory {
+        Some(each) if system.accelerators.is_empty() => {
+            Overrides { memory: Some(CardMemory { count: None, each }), ..Overrides::default() }.apply(&system)
+        }
+        _ => Ok(system),
     }
 }
 

@@ -1,16 +1,24 @@
 //! The fit adviser without a server: what the command line asks when no snug runs, or about a machine that is not there.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
-use advisor::{Analysis, Book, Known, List, PlanError, Query, QueryError};
+use advisor::{Analysis, Book, Known, List, Local, PlanError, Query, QueryError};
 use anyhow::Context;
 use api::{FitList, FitRow, PlanAnswer, PlanRequest, SystemAnswer};
+use catalog::hf::Folder;
 use fit::Machine;
 use hardware::{Doors, Overrides, Report, System};
-use types::MemoryUse;
+use types::{ByteCount, MemoryUse};
 
 use crate::advice::{node_name, system_answer};
 use crate::catalogue;
+
+/// No configuration of a model is longer.
+const CONFIG_BYTES_MAX: u64 = 4 << 20;
+/// A size below this is one whose unit was forgotten.
+const MEMORY_MIN: ByteCount = ByteCount::mib(1);
 
 /// Which machine is meant; this one, unless something is said.
 #[derive(Clone, Debug, Default)]
@@ -54,12 +62,38 @@ impl Adviser {
             ram: meant.ram.as_deref().map(str::parse).transpose().context("--ram")?,
             cpu_cores: meant.cpu_cores,
         };
+        for (flag, size) in [("--memory", overrides.memory.map(|memory| memory.each)), ("--ram", overrides.ram)] {
+            if let Some(size) = size.filter(|size| *size < MEMORY_MIN) {
+                let bytes = size.as_u64();
+                anyhow::bail!("{flag}: {bytes} bytes are no memory for models: write a size such as `24G`");
+            }
+        }
         if overrides != Overrides::default() {
             system = overrides.apply(&system)?;
         }
         let machine = advisor::machine(&system, &MemoryUse::default());
         let (catalogue, notes) = catalogue::with_additions(data_dir);
         Ok(Self { machine, system, book: Book::new(catalogue.models()), notes })
+    }
+
+    /// Reads a GGUF file, or a folder as Hugging Face's libraries keep it, and advises on that model, too: by the name
+    /// that is returned.
+    ///
+    /// # Errors
+    /// If it cannot be read, or is no model; the chain says why.
+    pub fn read(&mut self, path: &Path) -> anyhow::Result<String> {
+        let name = path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+        let of = || path.display().to_string();
+        let local = if path.is_dir() {
+            Local::of_folder(&name, folder(&name, path)?).with_context(of)?
+        } else {
+            let file = File::open(path).with_context(of)?;
+            let length = ByteCount::bytes(file.metadata().with_context(of)?.len());
+            let header = catalog::gguf::read(file, length).with_context(of)?;
+            Local::of_gguf(&name, &header).with_context(of)?
+        };
+        self.book.add(local);
+        Ok(name)
     }
 
     /// What is wrong with the catalogue's additions.
@@ -93,7 +127,7 @@ impl Adviser {
     /// # Errors
     /// As [`advisor::plan`].
     pub fn plan(&self, request: &PlanRequest) -> Result<PlanAnswer, PlanError> {
-        advisor::plan(&self.book, &self.machine, request)
+        Ok(advisor::plan(&self.book, &self.machine, request)?.answer)
     }
 
     /// What was found out about the machine, and how.
@@ -116,8 +150,28 @@ impl Adviser {
     }
 }
 
+/// A folder with `config.json` and weights.
+fn folder(name: &str, path: &Path) -> anyhow::Result<Folder> {
+    let config = path.join("config.json");
+    let of = || config.display().to_string();
+    let mut text = vec![];
+    File::open(&config).with_context(of)?.take(CONFIG_BYTES_MAX).read_to_end(&mut text).with_context(of)?;
+    let mut folder = Folder::new(name, &text).with_context(of)?;
+    for entry in std::fs::read_dir(path).with_context(|| path.display().to_string())? {
+        let file = entry?.path();
+        if file.extension().is_some_and(|extension| extension == "safetensors") {
+            let of = || file.display().to_string();
+            let opened = File::open(&file).with_context(of)?;
+            let length = ByteCount::bytes(opened.metadata().with_context(of)?.len());
+            folder.add(opened, length).with_context(of)?;
+        }
+    }
+    anyhow::ensure!(folder.parameters > 0, "{} holds no weights (*.safetensors)", path.display());
+    Ok(folder)
+}
+
 /// A file if there is one of that name, else words.
-fn simulated(words: &str) -> anyhow::Result<System> {
+pub(crate) fn simulated(words: &str) -> anyhow::Result<System> {
     let path = Path::new(words);
     if !path.is_file() {
         return System::simulated(words).with_context(|| format!("cannot simulate {words:?}"));

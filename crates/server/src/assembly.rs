@@ -9,7 +9,7 @@ use engine::lifecycle::Patience;
 use node::{Entry, Settings, Sources};
 use types::ByteCount;
 
-use crate::{advice, engine_program};
+use crate::{advice, adviser, engine_program};
 
 /// An engine that served this long has its earlier crashes forgiven.
 const FORGIVEN_AFTER: Duration = Duration::from_secs(300);
@@ -27,14 +27,20 @@ pub(crate) fn gateway_limits(config: &Config) -> gateway::Limits {
     }
 }
 
-pub(crate) fn advice_config(config: &Config) -> advice::Config {
-    advice::Config {
+/// What advice is given on.
+///
+/// # Errors
+/// If the machine to be simulated is none.
+pub(crate) fn advice_config(config: &Config) -> anyhow::Result<advice::Config> {
+    Ok(advice::Config {
         data_dir: config.folders.data.clone(),
         llama_server: engine_program::find(config.engine.llama_server.as_deref(), &config.folders.data),
         memory: config.node.memory,
         ram: config.node.ram,
+        cpu_cores: config.node.cpu_cores,
+        simulate: config.node.simulate.as_deref().map(adviser::simulated).transpose()?,
         max_context: config.node.max_context,
-    }
+    })
 }
 
 pub(crate) fn node_config(config: &Config) -> node::Config {

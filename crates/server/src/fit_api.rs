@@ -3,13 +3,14 @@
 use advisor::{List, Query};
 use api::{Concurrency, FitError, FitList, Installed, PlanAnswer, PlanRequest, Runtimes, SystemAnswer};
 use axum::Json;
-use axum::extract::rejection::JsonRejection;
+use axum::extract::rejection::{JsonRejection, PathRejection};
 use axum::extract::{Path, RawQuery, Request, State};
 use axum::response::{IntoResponse, Response};
 use http::header::ALLOW;
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use crate::advice::Advice;
+use crate::fit_parameters::{ListParameters, MachineParameters, ModelParameters, PlanParameters, UsersParameter};
 
 /// An error in the fit API's form.
 pub(crate) struct Refusal {
@@ -64,13 +65,11 @@ impl IntoResponse for Refusal {
 
 /// What this machine is: processor, memory, accelerators, and what could not be read.
 #[utoipa::path(
-    get, path = "/api/v1/system", tag = "fit",
-    params(
-        ("ram_gb" = Option<f64>, Query, description = "system memory in place of this machine's, GiB"),
-        ("vram_gb" = Option<f64>, Query, description = "accelerator memory in place of this machine's, GiB"),
-        ("cpu_cores" = Option<u32>, Query, description = "cores in place of this machine's"),
+    get, path = "/api/v1/system", tag = "fit", params(MachineParameters),
+    responses(
+        (status = 200, body = SystemAnswer), (status = 400, body = FitError),
+        (status = 503, description = "the machine cannot be looked at, or the server stops", body = FitError),
     ),
-    responses((status = 200, body = SystemAnswer), (status = 400, body = FitError)),
 )]
 pub(crate) async fn system(
     State(advice): State<Advice>,
@@ -82,28 +81,12 @@ pub(crate) async fn system(
 
 /// Every model of the catalogue, with how it fits this machine: the best first, those that do not run last.
 #[utoipa::path(
-    get, path = "/api/v1/models", tag = "fit",
-    params(
-        ("limit" = Option<u64>, Query, description = "most rows of the answer; also `n`"),
-        ("offset" = Option<u64>, Query, description = "rows left out at the start"),
-        ("perfect" = Option<bool>, Query, description = "only those that fit perfectly"),
-        ("min_fit" = Option<String>, Query, description = "perfect, good, marginal, too_tight"),
-        ("runtime" = Option<String>, Query, description = "any, mlx, llamacpp, vllm"),
-        ("use_case" = Option<String>, Query, description = "general, coding, reasoning, chat, multimodal, embedding"),
-        ("provider" = Option<String>, Query, description = "a part of the maker's name"),
-        ("search" = Option<String>, Query, description = "words that must all be found"),
-        ("license" = Option<String>, Query, description = "licences, separated by commas"),
-        ("sort" = Option<String>, Query, description = "score, tps, params, mem, ctx, date, use_case"),
-        ("include_too_tight" = Option<bool>, Query, description = "whether models that do not run are shown"),
-        ("max_context" = Option<u64>, Query, description = "largest context reckoned with, tokens"),
-        ("ram_gb" = Option<f64>, Query, description = "system memory in place of this machine's, GiB"),
-        ("vram_gb" = Option<f64>, Query, description = "accelerator memory in place of this machine's, GiB"),
-        ("cpu_cores" = Option<u32>, Query, description = "cores in place of this machine's"),
-    ),
+    get, path = "/api/v1/models", tag = "fit", params(ListParameters, MachineParameters),
     responses(
         (status = 200, body = FitList),
         (status = 304, description = "the list is the one of `If-None-Match`"),
         (status = 400, body = FitError),
+        (status = 503, description = "the machine cannot be looked at, or the server stops", body = FitError),
     ),
 )]
 pub(crate) async fn models(
@@ -116,15 +99,13 @@ pub(crate) async fn models(
 
 /// The five best models that run here. Takes what `/api/v1/models` takes.
 #[utoipa::path(
-    get, path = "/api/v1/models/top", tag = "fit",
-    params(
-        ("limit" = Option<u64>, Query, description = "most rows of the answer, 5 unless stated; also `n`"),
-        ("min_fit" = Option<String>, Query, description = "perfect, good, marginal, too_tight"),
-        ("use_case" = Option<String>, Query, description = "general, coding, reasoning, chat, multimodal, embedding"),
-        ("sort" = Option<String>, Query, description = "score, tps, params, mem, ctx, date, use_case"),
-        ("include_too_tight" = Option<bool>, Query, description = "whether models that do not run are shown"),
+    get, path = "/api/v1/models/top", tag = "fit", params(ListParameters, MachineParameters),
+    responses(
+        (status = 200, body = FitList),
+        (status = 304, description = "the list is the one of `If-None-Match`"),
+        (status = 400, body = FitError),
+        (status = 503, description = "the machine cannot be looked at, or the server stops", body = FitError),
     ),
-    responses((status = 200, body = FitList), (status = 304, description = "not changed"), (status = 400, body = FitError)),
 )]
 pub(crate) async fn top(
     State(advice): State<Advice>,
@@ -138,15 +119,24 @@ pub(crate) async fn top(
 /// `/api/v1/models` takes.
 #[utoipa::path(
     get, path = "/api/v1/models/{name}", tag = "fit",
-    params(("name" = String, Path, description = "a model's name, or words to search for")),
-    responses((status = 200, body = FitList), (status = 304, description = "not changed"), (status = 400, body = FitError)),
+    params(
+        ("name" = String, Path, description = "a model's name, or words to search for", min_length = 1),
+        ListParameters, MachineParameters,
+    ),
+    responses(
+        (status = 200, body = FitList),
+        (status = 304, description = "the list is the one of `If-None-Match`"),
+        (status = 400, body = FitError),
+        (status = 503, description = "the machine cannot be looked at, or the server stops", body = FitError),
+    ),
 )]
 pub(crate) async fn named(
     State(advice): State<Advice>,
-    Path(name): Path<String>,
+    name: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
+    let Path(name) = name.map_err(|_| Refusal::bad_request("the name in the path is not valid UTF-8"))?;
     list(&advice, List::Models, Some(name.trim_end_matches('/')), query.as_deref(), &headers).await
 }
 
@@ -155,7 +145,7 @@ pub(crate) async fn named(
     post, path = "/api/v1/plan", tag = "fit", request_body = PlanRequest,
     responses(
         (status = 200, body = PlanAnswer), (status = 400, body = FitError), (status = 404, body = FitError),
-        (status = 413, body = FitError), (status = 415, body = FitError),
+        (status = 413, body = FitError), (status = 415, body = FitError), (status = 503, body = FitError),
     ),
 )]
 pub(crate) async fn plan(
@@ -175,19 +165,11 @@ pub(crate) async fn plan(
 
 /// The same, asked by a query.
 #[utoipa::path(
-    get, path = "/api/v1/plan", tag = "fit",
-    params(
-        ("model" = String, Query, description = "the model's id on the hub, or the part of it that names one model"),
-        ("context" = Option<u64>, Query, description = "tokens of context"),
-        ("quant" = Option<String>, Query, description = "a quantisation"),
-        ("kv_quant" = Option<String>, Query, description = "type of the KV cache"),
-        ("target_tps" = Option<f64>, Query, description = "speed that is wanted, tok/s"),
-        ("slots" = Option<u32>, Query, description = "requests served at once"),
-        ("ram_gb" = Option<f64>, Query, description = "system memory in place of this machine's, GiB"),
-        ("vram_gb" = Option<f64>, Query, description = "accelerator memory in place of this machine's, GiB"),
-        ("cpu_cores" = Option<u32>, Query, description = "cores in place of this machine's"),
+    get, path = "/api/v1/plan", tag = "fit", params(ModelParameters, PlanParameters, MachineParameters),
+    responses(
+        (status = 200, body = PlanAnswer), (status = 400, body = FitError), (status = 404, body = FitError),
+        (status = 503, body = FitError),
     ),
-    responses((status = 200, body = PlanAnswer), (status = 400, body = FitError), (status = 404, body = FitError)),
 )]
 pub(crate) async fn plan_by_query(
     State(advice): State<Advice>,
@@ -199,15 +181,11 @@ pub(crate) async fn plan_by_query(
 
 /// How many requests at once fit beside a model's weights, by context.
 #[utoipa::path(
-    get, path = "/api/v1/concurrency", tag = "fit",
-    params(
-        ("model" = String, Query, description = "the model's id on the hub, or the part of it that names one model"),
-        ("context" = Option<u64>, Query, description = "a context to reckon with besides the ladder's, tokens"),
-        ("quant" = Option<String>, Query, description = "a quantisation"),
-        ("kv_quant" = Option<String>, Query, description = "type of the KV cache"),
-        ("users" = Option<u64>, Query, description = "requests at once that are wanted"),
+    get, path = "/api/v1/concurrency", tag = "fit", params(ModelParameters, UsersParameter, MachineParameters),
+    responses(
+        (status = 200, body = Concurrency), (status = 400, body = FitError), (status = 404, body = FitError),
+        (status = 503, body = FitError),
     ),
-    responses((status = 200, body = Concurrency), (status = 400, body = FitError), (status = 404, body = FitError)),
 )]
 pub(crate) async fn concurrency(
     State(advice): State<Advice>,
@@ -223,7 +201,10 @@ pub(crate) async fn runtimes(State(advice): State<Advice>) -> Json<Runtimes> {
 }
 
 /// Models that are on this machine.
-#[utoipa::path(get, path = "/api/v1/installed", tag = "fit", responses((status = 200, body = Installed)))]
+#[utoipa::path(
+    get, path = "/api/v1/installed", tag = "fit",
+    responses((status = 200, body = Installed), (status = 503, body = FitError)),
+)]
 pub(crate) async fn installed(State(advice): State<Advice>) -> Result<Json<Installed>, Refusal> {
     Ok(Json(advice.installed().await?))
 }

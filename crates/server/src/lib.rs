@@ -13,6 +13,7 @@ mod catalogue;
 mod data_folder;
 mod engine_program;
 mod fit_api;
+mod fit_parameters;
 mod health;
 mod kept;
 mod listen;
@@ -90,7 +91,7 @@ impl Server {
             .context("cannot start this machine's node")?;
         greet(&listener, &node, &config.folders.models);
         let looking = CancellationToken::new();
-        let advice = advice::Advice::start(assembly::advice_config(config), node.clone(), &tracker, looking.clone());
+        let advice = advice::Advice::start(assembly::advice_config(config)?, node.clone(), &tracker, looking.clone());
         let parts = router::Parts::new(config, table, node.clone(), advice, access);
         let routers = (0..serving_threads()).map(|_| router::router(parts.clone())).collect();
         Ok(Self {

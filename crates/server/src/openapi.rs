@@ -1,6 +1,6 @@
 //! `/openapi.json`: every route there is, with its schemas.
 //!
-//! The document is a snapshot in the tests: a change of the API shows up in review.
+//! `docs/openapi.json` is the same, kept so by a test: a change of the API shows up in review.
 
 use utoipa::OpenApi;
 
@@ -32,7 +32,8 @@ pub fn document() -> String {
         fit_api::concurrency, fit_api::runtimes, fit_api::installed,
         routes::available, routes::loaded, routes::load, routes::unload,
         routes::list_models, routes::one_model, routes::chat_completions, routes::completions, routes::embeddings,
-        routes::health, routes::ready, routes::version, routes::metrics,
+        routes::health, routes::healthz, routes::v1_health, routes::api_health, routes::ready, routes::version,
+        routes::metrics, routes::openapi,
     ),
 )]
 struct Document;
@@ -82,7 +83,7 @@ mod routes {
     /// Models that requests can name.
     #[utoipa::path(
     get, path = "/v1/models", tag = "inference",
-    params(("state" = Option<String>, Query, description = "`loaded` for those that are")),
+    params(("state" = inline(Option<Loaded>), Query, description = "only those that are")),
     responses((status = 200, body = ModelList), (status = 400, body = ErrorBody)),
 )]
     pub(super) fn list_models() {}
@@ -141,9 +142,28 @@ mod routes {
         stream: Option<bool>,
     }
 
+    /// The only state that can be asked for.
+    #[derive(utoipa::ToSchema)]
+    #[schema(rename_all = "lowercase")]
+    enum Loaded {
+        Loaded,
+    }
+
     /// The program lives; a sick engine never fails it.
     #[utoipa::path(get, path = "/health", tag = "health", responses((status = 200, body = Health)))]
     pub(super) fn health() {}
+
+    /// As `/health`.
+    #[utoipa::path(get, path = "/healthz", tag = "health", responses((status = 200, body = Health)))]
+    pub(super) fn healthz() {}
+
+    /// As `/health`.
+    #[utoipa::path(get, path = "/v1/health", tag = "health", responses((status = 200, body = Health)))]
+    pub(super) fn v1_health() {}
+
+    /// As `/health`.
+    #[utoipa::path(get, path = "/api/health", tag = "health", responses((status = 200, body = Health)))]
+    pub(super) fn api_health() {}
 
     /// Whether models can be loaded; what is missing shows by name.
     #[utoipa::path(
@@ -162,4 +182,75 @@ mod routes {
     responses((status = 200, description = "OpenMetrics text", content_type = "application/openmetrics-text")),
 )]
     pub(super) fn metrics() {}
+
+    /// This document.
+    #[utoipa::path(
+    get, path = "/openapi.json", tag = "health",
+    responses(
+        (status = 200, description = "the document", body = serde_json::Value),
+        (status = 304, description = "the document is the one of `If-None-Match`"),
+    ),
+)]
+    pub(super) fn openapi() {}
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::Value;
+
+    use super::*;
+
+    /// The whole API for review, and for who makes a client of it: a change of a route or a schema shows there.
+    #[test]
+    fn the_document_is_the_one_in_docs() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/openapi.json");
+        let (document, kept) = (document() + "\n", std::fs::read_to_string(path).unwrap_or_default());
+        if std::env::var_os("SNUG_UPDATE_DOCS").is_some() {
+            std::fs::write(path, document).unwrap();
+            return;
+        }
+        let differing = document.lines().zip(kept.lines()).position(|(new, old)| new != old);
+        assert!(
+            document == kept,
+            "docs/openapi.json is out of date from line {differing:?} on; `SNUG_UPDATE_DOCS=1 cargo test -p server openapi` writes it anew"
+        );
+    }
+
+    /// Every path that the routers' sources name, as far as a person may ask for it.
+    fn routed() -> BTreeSet<String> {
+        let sources = [include_str!("router.rs"), include_str!("../../gateway/src/router.rs")];
+        let literals = sources.iter().flat_map(|source| source.split('"').skip(1).step_by(2));
+        let paths = literals.filter(|text| text.starts_with('/') && text.len() > 1);
+        let documented = paths.flat_map(|path| match path.trim_end_matches('/') {
+            // What is not there, in two forms.
+            "/api/v1" | "/api/v1/{*unknown}" => vec![],
+            "/api/models/{*action}" => {
+                vec!["/api/models/{name}/load".to_owned(), "/api/models/{name}/unload".to_owned()]
+            }
+            path => vec![path.replace("{*", "{")],
+        });
+        documented.collect()
+    }
+
+    #[test]
+    fn every_route_is_in_it_and_nothing_else() {
+        let document: Value = serde_json::from_str(&document()).unwrap();
+        let documented: BTreeSet<String> = document["paths"].as_object().unwrap().keys().cloned().collect();
+        assert_eq!(documented, routed());
+    }
+
+    #[test]
+    fn the_three_lists_take_the_same() {
+        let document: Value = serde_json::from_str(&document()).unwrap();
+        let parameters = |path: &str| -> Vec<Value> {
+            let all = document["paths"][path]["get"]["parameters"].as_array().unwrap();
+            all.iter().filter(|parameter| parameter["in"] == "query").cloned().collect()
+        };
+        assert_eq!(parameters("/api/v1/models").len(), 15);
+        for path in ["/api/v1/models/top", "/api/v1/models/{name}"] {
+            assert_eq!(parameters(path), parameters("/api/v1/models"), "{path}");
+        }
+    }
 }

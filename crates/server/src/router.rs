@@ -56,32 +56,29 @@ pub(crate) fn router(parts: Parts) -> Router {
     let Parts { gateway, node, advice, access, metrics, openapi } = parts;
 
     // Open to everybody who can reach the port.
-    let open = Router::new()
-        .route("/health", only("GET, HEAD", get(health::health)))
-        .route("/healthz", only("GET, HEAD", get(health::health)))
-        .route("/v1/health", only("GET, HEAD", get(health::health)))
-        .route("/api/health", only("GET, HEAD", get(health::health)))
-        .route("/readyz", only("GET, HEAD", get(health::ready)))
-        .route("/api/version", only("GET, HEAD", get(health::version)))
-        .route("/api/models", only("GET, HEAD", get(models::available)))
-        .route("/api/models/", only("GET, HEAD", get(models::available)))
-        .route("/api/models/loaded", only("GET, HEAD", get(models::loaded)))
-        .route("/metrics", only("GET, HEAD", get(metrics::page).with_state(metrics)))
-        .route("/openapi.json", only("GET, HEAD", get(document).with_state(openapi)));
+    let open = slashed(Router::new(), "/health", only("GET, HEAD", get(health::health)));
+    let open = slashed(open, "/healthz", only("GET, HEAD", get(health::health)));
+    let open = slashed(open, "/v1/health", only("GET, HEAD", get(health::health)));
+    let open = slashed(open, "/api/health", only("GET, HEAD", get(health::health)));
+    let open = slashed(open, "/readyz", only("GET, HEAD", get(health::ready)));
+    let open = slashed(open, "/api/version", only("GET, HEAD", get(health::version)));
+    let open = slashed(open, "/api/models", only("GET, HEAD", get(models::available)));
+    let open = slashed(open, "/api/models/loaded", only("GET, HEAD", get(models::loaded)));
+    let open = slashed(open, "/metrics", only("GET, HEAD", get(metrics::page).with_state(metrics)));
+    let open = slashed(open, "/openapi.json", only("GET, HEAD", get(document).with_state(openapi)));
 
     // What fits; its errors have a form of their own.
-    let fit = Router::new()
-        .route("/api/v1/system", fits("GET, HEAD", get(fit_api::system)))
-        .route("/api/v1/models", fits("GET, HEAD", get(fit_api::models)))
-        .route("/api/v1/models/", fits("GET, HEAD", get(fit_api::models)))
-        .route("/api/v1/models/top", fits("GET, HEAD", get(fit_api::top)))
-        .route("/api/v1/models/{*name}", fits("GET, HEAD", get(fit_api::named)))
-        .route("/api/v1/plan", fits("GET, HEAD, POST", get(fit_api::plan_by_query).post(fit_api::plan)))
-        .route("/api/v1/concurrency", fits("GET, HEAD", get(fit_api::concurrency)))
-        .route("/api/v1/runtimes", fits("GET, HEAD", get(fit_api::runtimes)))
-        .route("/api/v1/installed", fits("GET, HEAD", get(fit_api::installed)))
-        .route("/api/v1/{*unknown}", any(fit_api::unknown))
-        .with_state(advice);
+    let fit = slashed(Router::new(), "/api/v1/system", fits("GET, HEAD", get(fit_api::system)));
+    let fit = slashed(fit, "/api/v1/models", fits("GET, HEAD", get(fit_api::models)));
+    let fit = slashed(fit, "/api/v1/models/top", fits("GET, HEAD", get(fit_api::top)));
+    let fit = fit.route("/api/v1/models/{*name}", fits("GET, HEAD", get(fit_api::named)));
+    let plan = get(fit_api::plan_by_query).post(fit_api::plan);
+    let fit = slashed(fit, "/api/v1/plan", fits("GET, HEAD, POST", plan));
+    let fit = slashed(fit, "/api/v1/concurrency", fits("GET, HEAD", get(fit_api::concurrency)));
+    let fit = slashed(fit, "/api/v1/runtimes", fits("GET, HEAD", get(fit_api::runtimes)));
+    let fit = slashed(fit, "/api/v1/installed", fits("GET, HEAD", get(fit_api::installed)));
+    let fit = slashed(fit, "/api/v1", any(fit_api::unknown));
+    let fit = fit.route("/api/v1/{*unknown}", any(fit_api::unknown)).with_state(advice);
 
     // What changes state: this machine, or the admin token.
     let management = Router::new()
@@ -95,6 +92,11 @@ pub(crate) fn router(parts: Parts) -> Router {
         // The gateway answers for its own request ids and errors.
         .merge(gateway::router(gateway))
         .fallback(unknown_route)
+}
+
+/// With and without a slash at the end.
+fn slashed<S: Clone + Send + Sync + 'static>(router: Router<S>, path: &str, methods: MethodRouter<S>) -> Router<S> {
+    router.route(path, methods.clone()).route(&format!("{path}/"), methods)
 }
 
 /// Any other method is refused with the error object and the methods that would do.

@@ -3,8 +3,8 @@
 use fit::speed::{Constants, Platform, Rates, Spread};
 
 use super::Case;
+use super::layout::Kind;
 use super::report::Figures;
-use super::setup::Kind;
 
 /// Fits, checks on rows the fit has not seen, and prints the table.
 #[expect(clippy::print_stdout, reason = "the constants are what this command is for")]
@@ -25,7 +25,7 @@ pub(super) fn run(cases: &[Case]) {
             let fitted = fit(&train, start.clone());
             unseen.extend(test.into_iter().map(|case| (case, case.expected(&fitted))));
         }
-        let (anchor, rest): (Vec<_>, Vec<_>) = unseen.into_iter().partition(|(case, _)| case.row.in_anchor_set == 1);
+        let (anchor, rest): (Vec<_>, Vec<_>) = unseen.into_iter().partition(|(case, _)| case.row.in_anchor_set);
         for (set, pairs) in [("anchor set", anchor), ("the rest", rest)] {
             if let Some(figures) = Figures::of(pairs.into_iter()) {
                 println!("// held out by {what:<9} {set:<12} {figures}");

@@ -1,12 +1,10 @@
-//! What a row says of its model: its own columns and its name. A catalogue's facts can take the place of [`facts`].
-
-use fit::speed::Quant;
+//! What a row says of a model that the catalogue does not know: its own columns and its name.
 
 use super::measurement::Measurement;
 
 /// What the speed of a model depends on.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Facts {
+pub(super) struct Guess {
     /// All parameters.
     pub(super) total: f64,
     /// Parameters read for one token.
@@ -17,11 +15,10 @@ pub(super) struct Facts {
     pub(super) kv_full: f64,
     /// The same of layers with a sliding window, and the window.
     pub(super) kv_window: (f64, f64),
-    pub(super) drafts: bool,
 }
 
 /// Facts by rules of thumb from the row's parameters and architecture; its name, where that contradicts them.
-pub(super) fn facts(row: &Measurement) -> Option<Facts> {
+pub(super) fn guess(row: &Measurement) -> Option<Guess> {
     const BILLION: f64 = 1e9;
     let name = Name::of(&row.model_tag);
     let stated = row.params_b.filter(|params| *params > 0.0);
@@ -35,10 +32,10 @@ pub(super) fn facts(row: &Measurement) -> Option<Facts> {
     let stated_active = row.active_params_b.filter(|active| *active > 0.0 && !is_other_model).map(|a| a * scale);
     let experts = !is_other_model
         && match stated_active {
-            Some(active) => row.moe == "1" && active < 0.7 * total,
+            Some(active) => row.moe && active < 0.7 * total,
             None => {
                 name.active.is_some()
-                    || (total > 5.0 && (row.moe == "1" || row.arch.contains("moe")))
+                    || (total > 5.0 && (row.moe || row.arch.contains("moe")))
                     || (row.arch.is_empty() && COMMON_MIXTURE.contains(&total))
             }
         };
@@ -62,16 +59,21 @@ pub(super) fn facts(row: &Measurement) -> Option<Facts> {
     let attention = Attention::of(arch);
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small positive number")]
     let layer_count = layers.round() as u32;
-    Some(Facts {
+    Some(Guess {
         total: total * BILLION,
         active: active.min(total) * BILLION,
         experts,
         layers: layer_count,
         kv_full: layers * attention.full * attention.width * 2.0,
         kv_window: (layers * attention.sliding * attention.width * 2.0, attention.window),
-        // llama.cpp uses them when told to only, which the rows say; the others do when the weights carry them.
-        drafts: matches!(row.runtime.as_str(), "vllm" | "ollama") && (name.drafts || row.arch.ends_with("_mtp")),
     })
+}
+
+/// Whether the engine guesses ahead with prediction heads of the model's own: llama.cpp uses them when told to only,
+/// which the rows say; the others do when the weights carry them.
+pub(super) fn drafts(row: &Measurement) -> bool {
+    let carries = Name::of(&row.model_tag).drafts || row.arch.ends_with("_mtp");
+    matches!(row.runtime.as_str(), "vllm" | "ollama") && carries
 }
 
 /// Billions of parameters that only mixtures with about 3 B active have in what people run since 2025 (Qwen3.5-35B-A3B
@@ -119,7 +121,7 @@ impl Attention {
 }
 
 /// What a model's name says by its numbers.
-struct Name {
+pub(super) struct Name {
     /// Sizes it may mean, billions, the plainest first.
     sizes: Vec<f64>,
     /// "A3B".
@@ -131,7 +133,7 @@ struct Name {
 }
 
 impl Name {
-    fn of(tag: &str) -> Self {
+    pub(super) fn of(tag: &str) -> Self {
         let lower = tag.to_lowercase();
         let words: Vec<&str> =
             lower.split(|c: char| !c.is_ascii_alphanumeric() && c != '.').filter(|word| !word.is_empty()).collect();
@@ -156,7 +158,7 @@ impl Name {
     }
 
     /// Whether a stated size may be what the name says. Names without a size agree with all.
-    fn agrees(&self, stated: f64) -> bool {
+    pub(super) fn agrees(&self, stated: f64) -> bool {
         self.sizes.is_empty()
             || self.effective.is_some()
             || self.sizes.iter().any(|size| (0.65..=1.5).contains(&(stated / size)))
@@ -173,122 +175,18 @@ fn billions(word: &str) -> Option<f64> {
     number.parse::<f64>().ok().filter(|number| *number > 0.0).map(|number| number * unit)
 }
 
-/// Bytes for each parameter read, and the kind. Whole files: the usual mixture of types in them is counted in.
-/// `None` for a quantisation whose size nobody states.
-pub(super) fn quantisation(row: &Measurement) -> Option<(f64, Quant)> {
-    let from_tag = if row.quant.ends_with('~') { None } else { gguf(&row.model_tag.to_uppercase()) };
-    if row.arch == "gpt_oss" && row.runtime != "vllm" {
-        // Published in MXFP4 only, whatever a file calls itself; attention and embeddings have 8 or 16 bits.
-        return Some((0.66, Quant::K));
-    }
-    let quant = row.quant.trim_end_matches('~').to_uppercase();
-    if quant.is_empty() {
-        return from_tag.or(Some(Q4_K_M));
-    }
-    from_tag.or_else(|| gguf(&quant)).or_else(|| other(&quant))
-}
-
-const Q4_K_M: (f64, Quant) = (0.605, Quant::K);
-
-/// GGUF types by name, the longer names first. Bytes as llama.cpp's files of 7 to 32 B parameters have them.
-fn gguf(text: &str) -> Option<(f64, Quant)> {
-    const TYPES: [(&str, f64, Quant); 36] = [
-        ("IQ1_S", 0.22, Quant::Iq),
-        ("IQ1_M", 0.24, Quant::Iq),
-        ("IQ2_XXS", 0.28, Quant::Iq),
-        ("IQ2_XS", 0.31, Quant::Iq),
-        ("IQ2_S", 0.33, Quant::Iq),
-        ("IQ2_M", 0.35, Quant::Iq),
-        ("IQ3_XXS", 0.40, Quant::Iq),
-        ("IQ3_XS", 0.43, Quant::Iq),
-        ("IQ3_S", 0.45, Quant::Iq),
-        ("IQ3_M", 0.47, Quant::Iq),
-        ("IQ4_XS", 0.545, Quant::Iq),
-        ("IQ4_NL", 0.575, Quant::Iq),
-        ("Q2_K_S", 0.38, Quant::K),
-        ("Q2_K_XL", 0.43, Quant::K),
-        ("Q2_K", 0.42, Quant::K),
-        ("Q3_K_S", 0.45, Quant::K),
-        ("Q3_K_L", 0.54, Quant::K),
-        ("Q3_K_XL", 0.53, Quant::K),
-        ("Q3_K", 0.50, Quant::K),
-        ("Q4_K_S", 0.575, Quant::K),
-        ("Q4_K_L", 0.62, Quant::K),
-        ("Q4_K_XL", 0.62, Quant::K),
-        ("Q4_K", Q4_K_M.0, Quant::K),
-        ("Q5_K_S", 0.69, Quant::K),
-        ("Q5_K", 0.71, Quant::K),
-        ("Q6_K_XL", 0.88, Quant::K),
-        ("Q6_K", 0.82, Quant::K),
-        ("Q4_0", 0.57, Quant::Legacy),
-        ("Q4_1", 0.63, Quant::Legacy),
-        ("Q5_0", 0.69, Quant::Legacy),
-        ("Q5_1", 0.75, Quant::Legacy),
-        ("Q8_K", 1.15, Quant::Int8),
-        ("Q8_0", 1.0625, Quant::Int8),
-        ("MXFP4", 0.56, Quant::K),
-        ("TQ1_0", 0.24, Quant::Iq),
-        ("TQ2_0", 0.28, Quant::Iq),
-    ];
-    TYPES.iter().find(|(name, ..)| text.contains(name)).map(|(_, bytes, quant)| (*bytes, *quant))
-}
-
-/// Types of other files.
-fn other(quant: &str) -> Option<(f64, Quant)> {
-    const TYPES: [(&str, f64, Quant); 18] = [
-        ("NVFP4", 0.62, Quant::Fp4),
-        ("FP4", 0.6, Quant::Fp4),
-        ("FP8", 1.03, Quant::Fp8),
-        ("BF16", 2.0, Quant::Float),
-        ("F16", 2.0, Quant::Float),
-        ("FP16", 2.0, Quant::Float),
-        ("F32", 4.0, Quant::Float),
-        ("MLX-4BIT", 0.57, Quant::K),
-        ("MLX-8BIT", 1.06, Quant::Int8),
-        ("AWQ", 0.6, Quant::Int4),
-        ("W4A16", 0.6, Quant::Int4),
-        ("GPTQ", 0.6, Quant::Int4),
-        ("INT4", 0.6, Quant::Int4),
-        ("MIXED4", 0.6, Quant::Int4),
-        ("INT8", 1.05, Quant::Int8),
-        ("W8A8", 1.05, Quant::Int8),
-        ("4BIT", 0.57, Quant::K),
-        ("MQ4", 0.57, Quant::K),
-    ];
-    if let Some(bits) = quant.strip_suffix("BPW").and_then(|rest| rest.rsplit('-').next()?.parse::<f64>().ok()) {
-        return Some((bits / 8.0, Quant::Int4));
-    }
-    TYPES.iter().find(|(name, ..)| quant.contains(name)).map(|(_, bytes, quant)| (*bytes, *quant))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn row(tag: &str, params: Option<f64>, active: Option<f64>, arch: &str, quant: &str) -> Measurement {
+    fn tagged(tag: &str, params: Option<f64>, active: Option<f64>, arch: &str) -> Measurement {
         Measurement {
-            hardware: "RTX 3090".to_owned(),
-            gpu_count: 1,
-            hw_class: "DISCRETE_GPU".to_owned(),
-            vram_gb: Some(24.0),
-            ram_gb: Some(64.0),
-            runtime: "llama.cpp".to_owned(),
             model_tag: tag.to_owned(),
             params_b: params,
             active_params_b: active,
-            moe: if active.is_some() { "1" } else { "0" }.to_owned(),
+            moe: active.is_some(),
             arch: arch.to_owned(),
-            quant: quant.to_owned(),
-            context: None,
-            prompt_tokens: None,
-            output_tokens: None,
-            batch: None,
-            spec_decode: "0".to_owned(),
-            offload_tag: String::new(),
-            measured_decode_tps: Some(1.0),
-            measured_prefill_tps: None,
-            in_anchor_set: 0,
-            source: String::new(),
+            ..Measurement::default()
         }
     }
 
@@ -308,28 +206,11 @@ mod tests {
             ("someone/Codestral-22B-v0.1", None, None, "", (22.0, 21.2)),
             ("someone/LFM2-24B-A2B", None, None, "", (24.0, 2.0)),
         ] {
-            let facts = facts(&row(tag, params, active, arch, "Q4_K_M")).unwrap_or_else(|| panic!("{tag} has no size"));
-            let found = (facts.total / 1e9, facts.active / 1e9);
+            let guess = guess(&tagged(tag, params, active, arch)).unwrap_or_else(|| panic!("{tag} has no size"));
+            let found = (guess.total / 1e9, guess.active / 1e9);
             let near = |a: f64, b: f64| (a - b).abs() < 0.12;
             assert!(near(found.0, expected.0) && near(found.1, expected.1), "{tag}: {found:?}, not {expected:?}");
         }
-        assert!(facts(&row("someone/Magistral-Small", None, None, "", "Q4_K_M")).is_none());
-    }
-
-    #[test]
-    fn quantisations_have_a_size_or_are_left_out() {
-        for (quant, expected) in [
-            ("Q4_K_M~", Some((0.605, Quant::K))),
-            ("UD-IQ2_XXS", Some((0.28, Quant::Iq))),
-            ("UD-Q6_K_XL", Some((0.88, Quant::K))),
-            ("Q8_0", Some((1.0625, Quant::Int8))),
-            ("EXL3-4.00bpw", Some((0.5, Quant::Int4))),
-            ("NVFP4", Some((0.62, Quant::Fp4))),
-            ("fp8", Some((1.03, Quant::Fp8))),
-            ("BF16", Some((2.0, Quant::Float))),
-            ("XS-Pro", None),
-        ] {
-            assert_eq!(quantisation(&row("a/model", Some(7.0), None, "", quant)), expected, "{quant}");
-        }
+        assert!(guess(&tagged("someone/Magistral-Small", None, None, "")).is_none());
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use fit::speed::Constants;
 
-use super::setup::Kind;
+use super::layout::Kind;
 use super::{Case, Expected};
 
 /// Prints all sets.
@@ -20,13 +20,16 @@ pub(super) fn print(cases: &[Case], left_out: &[(&'static str, bool)], constants
             println!("{name:<34} {figures}");
         }
     };
-    let anchor = |case: &Case| case.row.in_anchor_set == 1;
+    let anchor = |case: &Case| case.row.in_anchor_set;
     line("all usable", &|_| true);
     line("anchor set", &anchor);
-    line("anchor, dense", &|case| anchor(case) && !case.setup.facts.experts);
-    line("anchor, experts", &|case| anchor(case) && case.setup.facts.experts);
-    line("dense", &|case| !case.setup.facts.experts);
-    line("experts", &|case| case.setup.facts.experts);
+    line("anchor, dense", &|case| anchor(case) && !case.setup.size.experts);
+    line("anchor, experts", &|case| anchor(case) && case.setup.size.experts);
+    line("model in the catalogue", &|case| case.setup.model_is_known);
+    line("model by rules of thumb", &|case| !case.setup.model_is_known);
+    line("quantisation unknown, Q4_K_M taken", &|case| !case.setup.quantization_is_said);
+    line("dense", &|case| !case.setup.size.experts);
+    line("experts", &|case| case.setup.size.experts);
     line("on accelerators", &|case| case.setup.kind == Kind::Accelerator);
     line("offloaded in part", &|case| case.setup.kind == Kind::Mixed);
     line("on the processor", &|case| case.setup.kind == Kind::Cpu);
@@ -78,9 +81,9 @@ pub(super) fn print_worst(cases: &[Case], count: usize, constants: &Constants) {
             "{:>6.2} {:>8.2} {} {:<28.28} x{} {:<10} {:<44.44} {:<10} {:?} depth {:.0}",
             error.exp(),
             row.measured_decode_tps.unwrap_or_default(),
-            row.in_anchor_set,
+            u8::from(row.in_anchor_set),
             row.hardware,
-            row.gpu_count,
+            row.cards(),
             row.runtime,
             row.model_tag,
             row.quant,

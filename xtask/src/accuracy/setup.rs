@@ -1,33 +1,32 @@
 //! From a row to what the estimator takes: the machine, and where the model lies on it.
 
-use fit::speed::{Device, Engine, Place, Quant, Work};
+use catalog::quantization::Quantization;
+use fit::speed::{Engine, Place, Quant, Work};
 use fit::{Accelerator, Cpu, Machine};
 use hardware::parts::{self, Part};
 use types::{Backend, ByteCount, DeviceName};
 
+use super::layout::{Context, Kind, Weights};
 use super::measurement::Measurement;
-use super::model::{self, Facts};
+use super::{known, model, quantization};
 
 /// What a row describes.
 pub(super) struct Setup {
     pub(super) machine: Machine,
-    pub(super) facts: Facts,
+    pub(super) size: Size,
+    /// Whether the catalogue has it; else rules of thumb say what it is like.
+    pub(super) model_is_known: bool,
+    /// Whether the row says a quantisation that is known.
+    pub(super) quantization_is_said: bool,
     /// The output tokens, where the row's rate is that of whole requests.
     pub(super) whole_request: Option<f64>,
     pub(super) kind: Kind,
     engine: Engine,
+    drafts: bool,
     quant: Quant,
     places: Vec<Place>,
     tensor_parallel: bool,
     prompt_tokens: f64,
-}
-
-/// Where the model lies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    Accelerator,
-    Mixed,
-    Cpu,
 }
 
 impl Setup {
@@ -36,31 +35,33 @@ impl Setup {
         if row.measured_decode_tps.is_none_or(|tps| tps <= 0.0) {
             return Err("no decode rate");
         }
-        if row.spec_decode == "1" {
+        if row.spec_decode {
             return Err("speculative decoding");
         }
         if !row.is_single_request() {
             return Err("several requests at once");
         }
-        let facts = model::facts(row).ok_or("no size of the model, neither stated nor in its name")?;
-        let (bytes, quant) = model::quantisation(row).ok_or("a quantisation without a stated size")?;
-        if facts.total < 50e6 {
-            return Err("a toy (under 50 M parameters)");
-        }
         let engine = engine(row);
+        let (quantization, quantization_is_said) = quantization::of(row, engine == Engine::Mlx);
+        let (weights, size) = weights(row, quantization)?;
         let (machine, on_cpu) = machine(row, engine);
-        let layout =
-            Layout { facts: &facts, bytes, context: filled_context(row), reserved: row.context.unwrap_or(4096.0) };
-        let (places, kind) = layout.place(row, &machine, on_cpu).ok_or("larger than the machine's memory")?;
+        let share = row.offload_tag.strip_prefix("gpu").and_then(|share| share.parse::<f64>().ok());
+        let share = share.map(|percent| (percent / 100.0).clamp(0.0, 1.0));
+        let context = Context { filled: filled_context(row), reserved: row.context.unwrap_or(4096.0) };
+        let (places, kind) =
+            weights.place(&machine, on_cpu, share, context).ok_or("larger than the machine's memory")?;
         Ok(Self {
             tensor_parallel: engine == Engine::Vllm && places.len() > 1,
             whole_request: row.is_whole_request().then(|| row.output_tokens.unwrap_or(200.0).max(2.0)),
             prompt_tokens: row.prompt_tokens.unwrap_or(SHORT_PROMPT),
+            model_is_known: matches!(weights, Weights::Known(_)),
+            quantization_is_said,
+            drafts: model::drafts(row),
             machine,
-            facts,
+            size,
             kind,
             engine,
-            quant,
+            quant: quantization.into(),
             places,
         })
     }
@@ -71,13 +72,40 @@ impl Setup {
             quant: self.quant,
             places: &self.places,
             tensor_parallel: self.tensor_parallel,
-            active_parameters: self.facts.active,
-            layers: self.facts.layers,
-            experts: self.facts.experts,
-            drafts: self.facts.drafts,
+            active_parameters: self.size.active,
+            layers: self.size.layers,
+            experts: self.size.experts,
+            drafts: self.drafts,
             prompt_tokens: self.prompt_tokens,
         }
     }
+}
+
+/// How large a model is.
+pub(super) struct Size {
+    /// Parameters that a token uses.
+    active: f64,
+    pub(super) layers: u32,
+    pub(super) experts: bool,
+}
+
+/// The row's model by the catalogue, else by rules of thumb.
+fn weights(row: &Measurement, quantization: Quantization) -> Result<(Weights, Size), &'static str> {
+    let (weights, size, total) = match known::model(row).and_then(|one| Some((one, Weights::known(one, quantization)?)))
+    {
+        Some((model, weights)) => {
+            #[expect(clippy::cast_precision_loss, reason = "factors of a product")]
+            let (active, total) = (model.parameters_active as f64, model.parameters as f64);
+            let layers = u32::try_from(model.shape.layer_count()).unwrap_or(u32::MAX);
+            (weights, Size { active, layers, experts: model.shape.has_experts() }, total)
+        }
+        None => {
+            let guess = model::guess(row).ok_or("no size of the model, neither stated nor in its name")?;
+            let size = Size { active: guess.active, layers: guess.layers, experts: guess.experts };
+            (Weights::Guessed(guess, quantization.bits() / 8.0), size, guess.total)
+        }
+    };
+    if total < 50e6 { Err("a toy (under 50 M parameters)") } else { Ok((weights, size)) }
 }
 
 /// Tokens of the community tool's prompts, about.
@@ -111,12 +139,18 @@ const USUAL_SHARE: f64 = 0.7;
 /// What the cores of a chip draw of a bandwidth that is there for its graphics.
 const CORES_SHARE: f64 = 0.5;
 
+/// GiB of a memory whose size is not stated.
+const PLENTY: f64 = 1024.0;
+
 /// The machine, and whether its processor does the work.
 fn machine(row: &Measurement, engine: Engine) -> (Machine, bool) {
-    let gpus = row.gpu_count.max(1);
-    let vram = row.vram_gb.unwrap_or(0.0);
-    let ram = row.ram_gb.unwrap_or(32.0);
+    let gpus = row.cards();
     let part = part(row);
+    let size_of_part = part.and_then(|part| part.memory.iter().max()).map(|size| gib(*size));
+    // Where nobody says how much there is, it was enough for what was measured.
+    let ram = row.ram_gb.filter(|ram| *ram > 0.0).unwrap_or(PLENTY);
+    let stated = row.vram_gb.filter(|vram| *vram > 0.0);
+    let vram = stated.or(size_of_part).unwrap_or(if row.hw_class == "DISCRETE_GPU" { PLENTY } else { 0.0 });
     let unified = row.hw_class == "UNIFIED"
         || part.is_some_and(|part| part.unified)
         // Half a gigabyte of its own: graphics of a processor, which takes the rest from the system.
@@ -131,7 +165,7 @@ fn machine(row: &Measurement, engine: Engine) -> (Machine, bool) {
     let cpu = Cpu { backend: Backend::CpuX86, cores: CORES_DEFAULT, bandwidth: cpu_bandwidth };
     // Ollama leaves graphics in Intel's processors alone, up to Lunar Lake.
     let is_idle = part
-        .is_some_and(|part| part.backend != Backend::Metal && part.unified && part.vendor == parts::Vendor::Intel)
+        .is_some_and(|part| part.backend != Backend::Metal && part.unified && part.vendor == hardware::Vendor::Intel)
         && engine == Engine::LlamaCpp
         && row.runtime == "ollama"
         && !row.offload_tag.starts_with("gpu");
@@ -163,90 +197,10 @@ fn part(row: &Measurement) -> Option<&'static Part> {
 /// Whether the row's memory is that of all cards: more than any one card of this name has.
 fn is_total(row: &Measurement, part: Option<&Part>) -> bool {
     let largest = part.and_then(|part| part.memory.iter().max()).map_or(f64::INFINITY, |size| gib(*size));
-    row.gpu_count > 1 && row.vram_gb.unwrap_or(0.0) > 1.5 * largest
+    row.cards() > 1 && row.vram_gb.unwrap_or(0.0) > 1.5 * largest
 }
 
 #[expect(clippy::cast_precision_loss, reason = "sizes of memory are far below 2^53")]
 fn gib(size: ByteCount) -> f64 {
     size.as_u64() as f64 / f64::from(1 << 30)
 }
-
-/// Where a model lies, when cards are filled first.
-struct Layout<'a> {
-    facts: &'a Facts,
-    /// For each parameter.
-    bytes: f64,
-    /// Tokens of context that are filled.
-    context: f64,
-    /// Tokens of context that room is kept for.
-    reserved: f64,
-}
-
-impl Layout<'_> {
-    fn place(&self, row: &Measurement, machine: &Machine, on_cpu: bool) -> Option<(Vec<Place>, Kind)> {
-        let ram = gib(machine.ram) * GIB;
-        if on_cpu || machine.accelerators.is_empty() {
-            return (self.held() <= ram).then(|| (vec![self.part(Device::Cpu, 1.0, 1.0, 1.0)], Kind::Cpu));
-        }
-        let cards = machine.accelerators.len();
-        let room: f64 = machine.accelerators.iter().map(|card| gib(card.memory) * GIB - ENGINE).sum();
-        // Long contexts are shortened or quantised before weights leave the card.
-        let cache = self.kv(self.reserved.min(8192.0)).min(0.1 * room);
-        let tagged = row.offload_tag.strip_prefix("gpu").and_then(|share| share.parse::<f64>().ok()).map(|p| p / 100.0);
-        let on_cards = tagged.unwrap_or_else(|| ((room - cache) / self.held()).clamp(0.0, 1.0));
-        if (1.0 - on_cards) * self.held() > ram {
-            return None;
-        }
-        #[expect(clippy::cast_precision_loss, reason = "a handful of cards")]
-        let each = on_cards / cards as f64;
-        let (each_read, left_read) = self.read_shares(on_cards, each);
-        // Experts leave without the cache: attention stays on the card.
-        let cache_stays = self.facts.experts && on_cards > 0.0;
-        let (each_cache, left_cache) = if cache_stays { (each / on_cards, 0.0) } else { (each, 1.0 - on_cards) };
-        let mut places: Vec<Place> =
-            (0..cards).map(|card| self.part(Device::Accelerator(card), each, each_read, each_cache)).collect();
-        if on_cards >= 0.995 {
-            return Some((places, Kind::Accelerator));
-        }
-        places.push(self.part(Device::Cpu, 1.0 - on_cards, left_read, left_cache));
-        Some((places, Kind::Mixed))
-    }
-
-    /// Shares of what a token reads, on each card and on the processor. Of a mixture of experts, experts leave the card
-    /// first: they are most of the bytes and few of them are read.
-    fn read_shares(&self, on_cards: f64, each: f64) -> (f64, f64) {
-        let out = 1.0 - on_cards;
-        if !self.facts.experts || on_cards >= 1.0 {
-            return (each, out);
-        }
-        // What is not an expert is about 40 % of what a token reads.
-        const SHARED: f64 = 0.4;
-        let shared_of_all = SHARED * self.facts.active / self.facts.total;
-        let experts_out = (out / (1.0 - shared_of_all)).min(1.0);
-        let read_out = experts_out * (1.0 - SHARED);
-        (each / on_cards.max(1e-9) * (1.0 - read_out), read_out)
-    }
-
-    /// The part of the model on a device, by its shares of what is held, read and cached.
-    fn part(&self, device: Device, held: f64, read: f64, cached: f64) -> Place {
-        Place {
-            device,
-            weights_read: self.facts.active * self.bytes * read,
-            weights_held: self.held() * held,
-            kv_read: self.kv(self.context) * cached,
-        }
-    }
-
-    fn held(&self) -> f64 {
-        self.facts.total * self.bytes
-    }
-
-    fn kv(&self, tokens: f64) -> f64 {
-        let (sliding, window) = self.facts.kv_window;
-        self.facts.kv_full * tokens + sliding * tokens.min(window)
-    }
-}
-
-const GIB: f64 = (1_u64 << 30) as f64;
-/// Bytes that an engine's own buffers and the desktop take of each card.
-const ENGINE: f64 = 0.7e9;

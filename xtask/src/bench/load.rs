@@ -101,7 +101,15 @@ pub(crate) async fn ways(address: SocketAddr, request: &[u8]) -> anyhow::Result<
     wire.stamped_stream().await
 }
 
-/// One request on a connection of its own, and the body of its answer; an error unless it is 200.
+/// One request on a connection of its own, and the head of its answer; an error unless that is 200 or 304.
+pub(crate) async fn head(address: SocketAddr, request: &[u8]) -> anyhow::Result<String> {
+    let mut wire = Wire::connect(address).await?;
+    wire.send(request).await?;
+    let end = wire.head().await?;
+    Ok(String::from_utf8_lossy(&wire.buffer[..end]).into_owned())
+}
+
+/// One request on a connection of its own, and the body of its answer; an error unless it is 200 or 304.
 pub(crate) async fn ask(address: SocketAddr, request: &[u8]) -> anyhow::Result<Vec<u8>> {
     let mut wire = Wire::connect(address).await?;
     wire.send(request).await?;
@@ -124,6 +132,9 @@ pub(crate) fn chat(model: &str, fields: &str) -> Vec<u8> {
 
 /// How a chunked body ends.
 const END: &[u8] = b"\r\n0\r\n\r\n";
+
+/// How an answer without a body begins.
+const NOT_MODIFIED: &[u8] = b"HTTP/1.1 304";
 
 struct Stream {
     first: Instant,
@@ -152,6 +163,9 @@ impl Wire {
     /// Reads one answer of known length and says where in the buffer its body lies.
     async fn answer(&mut self) -> anyhow::Result<Range<usize>> {
         let body = self.head().await?;
+        if self.buffer.starts_with(NOT_MODIFIED) {
+            return Ok(body..body);
+        }
         let head = self.buffer[..body].to_ascii_lowercase();
         let at = memmem::find(&head, b"content-length: ").context("an answer without length")?;
         let digits = head[at + 16..].iter().take_while(|byte| byte.is_ascii_digit());
@@ -219,7 +233,8 @@ impl Wire {
     async fn head(&mut self) -> anyhow::Result<usize> {
         loop {
             if let Some(end) = memmem::find(&self.buffer, b"\r\n\r\n") {
-                ensure!(self.buffer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&self.buffer));
+                let is_well = self.buffer.starts_with(b"HTTP/1.1 200") || self.buffer.starts_with(NOT_MODIFIED);
+                ensure!(is_well, "{}", String::from_utf8_lossy(&self.buffer));
                 return Ok(end + 4);
             }
             self.read().await?;

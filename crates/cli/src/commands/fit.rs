@@ -115,7 +115,8 @@ fn table(models: &[FitRow]) -> Table {
             model.name.clone(),
             model.best_quant.clone().unwrap_or_else(|| "-".to_owned()),
             model.fit_label.clone(),
-            format!("{:.1}", model.estimated_tps),
+            // Four figures say enough of a speed.
+            format!("{:.*}", usize::from(model.estimated_tps < 1000.0), model.estimated_tps),
             format!("{:.1}", model.memory_required_gb),
             format!("{:.1}", model.score),
             model.run_mode_label.clone(),

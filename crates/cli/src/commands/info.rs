@@ -25,7 +25,7 @@ pub(crate) async fn run(words: &str, advice: &Advice, printer: &Printer) -> Resu
                 let names: Vec<&str> = several.iter().take(NAMED_MAX).map(|model| model.name.as_str()).collect();
                 let more = if several.len() > NAMED_MAX { ", …" } else { "" };
                 let message = format!("{} models have all of {words:?}: {}{more}", several.len(), names.join(", "));
-                return Err(Failure::new(Exit::NotFound, message));
+                return Err(Failure::usage(message));
             }
         },
     };
@@ -67,10 +67,7 @@ fn text(model: &FitRow) -> String {
         ),
     );
     let [low, high] = model.estimated_tps_range;
-    line(
-        "speed",
-        format!("{:.1} tok/s ({low:.0} to {high:.0}; {} confidence)", model.estimated_tps, model.estimate_confidence),
-    );
+    line("speed", format!("{:.1} tok/s ({low:.0} to {high:.0}; {})", model.estimated_tps, model.estimate_confidence));
     if let (Some(prefill), Some(ttft)) = (model.prefill_tps, model.ttft_ms) {
         line("prompts", format!("{prefill:.0} tok/s, first token after {ttft:.0} ms"));
     }

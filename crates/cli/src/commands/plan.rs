@@ -8,9 +8,9 @@ use crate::failure::Failure;
 use crate::printer::Printer;
 
 /// Prints the plan.
-pub(crate) async fn run(args: PlanArgs, advice: &Advice, printer: &Printer) -> Result<(), Failure> {
+pub(crate) async fn run(args: PlanArgs, model: String, advice: &Advice, printer: &Printer) -> Result<(), Failure> {
     let request = PlanRequest {
-        model: args.model,
+        model,
         context: args.context,
         quant: args.quant,
         kv_quant: args.kv_quant,
@@ -44,6 +44,9 @@ fn text(plan: &PlanAnswer) -> String {
     text.push('\n');
     if !hardware.accelerators.is_empty() {
         text.push_str(&format!("  such as     {}\n", hardware.accelerators.join(", ")));
+    }
+    if !plan.would_leave.is_empty() {
+        text.push_str(&format!("  would leave {}\n", plan.would_leave.join(", ")));
     }
     for suggestion in &plan.suggestions {
         text.push_str(&format!("  would help  {suggestion}\n"));

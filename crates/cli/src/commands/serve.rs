@@ -51,6 +51,8 @@ fn sources(args: ServeArgs, settings: &Settings) -> Sources {
         memory: args.memory,
         ram: args.ram,
         max_context: args.max_context,
+        cpu_cores: args.cpu_cores,
+        simulate: args.simulate,
         max_loaded_models: args.max_loaded_models,
         idle_unload: args.idle_unload,
         insecure_lan: args.insecure_lan,

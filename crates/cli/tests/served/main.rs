@@ -8,6 +8,7 @@ mod clients;
 mod commands;
 mod crashes;
 mod failures;
+mod fit_api;
 mod folder;
 mod full_disk;
 mod leaving;

@@ -183,13 +183,20 @@ pub struct Diagnosis {
     first_sign: Option<FailureClass>,
     signs: VecDeque<String>,
     tail: VecDeque<String>,
+    /// Weights in the mapped file.
+    mapped: ByteCount,
+    /// Weights rearranged for this CPU.
+    rearranged: ByteCount,
 }
 
 impl Diagnosis {
     /// Takes one more line and tells what it means.
     pub fn read(&mut self, line: &str) -> Option<Observation> {
         let line = clip(line);
-        let observation = observe(line);
+        let mut observation = observe(line);
+        if let Some(Observation::Buffer(buffer)) = &mut observation {
+            self.count_once(line, buffer);
+        }
         if let Some(Observation::Sign(class)) = observation {
             // The first sign is the cause; what follows are its consequences, except that a general one gives way.
             let general = FailureClass::BackendError;
@@ -200,6 +207,20 @@ impl Diagnosis {
         }
         push_bounded(&mut self.tail, line, 12);
         observation
+    }
+
+    /// Weights that are rearranged for this CPU lie in a buffer of their own, and their pages of the mapped file are not
+    /// needed any more: what is reported for both is one and the same, as far as the smaller goes.
+    fn count_once(&mut self, line: &str, buffer: &mut Buffer) {
+        let before = self.mapped.max(self.rearranged);
+        if line.contains("CPU_Mapped model buffer") {
+            self.mapped += buffer.size;
+        } else if line.contains("CPU_REPACK model buffer") {
+            self.rearranged += buffer.size;
+        } else {
+            return;
+        }
+        buffer.size = self.mapped.max(self.rearranged).saturating_sub(before);
     }
 
     /// The class of the failure, as far as the output tells.
@@ -289,6 +310,26 @@ mod tests {
         check("load_tensors:  MTL0_Mapped model buffer size =  4096.00 MiB", buffer("MTL0", Model, 4096.0));
         check("llama_memory_recurrent:        CPU RS buffer size =     2.00 MiB", buffer("CPU", Kv, 2.0));
         check("foo: CPU compute buffer size is 12.0000 MiB, matches expectation of 12.0000 MiB", None);
+    }
+
+    #[test]
+    fn rearranged_weights_are_counted_once() {
+        let held = |lines: &[&str]| {
+            let (mut diagnosis, mut memory) = (Diagnosis::default(), MemoryUse::default());
+            for line in lines {
+                if let Some(Observation::Buffer(buffer)) = diagnosis.read(line) {
+                    buffer.add_to(&mut memory);
+                }
+            }
+            memory.on(&DeviceName::cpu()).as_mib_ceil()
+        };
+        let mapped = "load_tensors:   CPU_Mapped model buffer size =    16.00 MiB";
+        let plain = "load_tensors:          CPU model buffer size =     2.00 MiB";
+        let rearranged = "load_tensors:   CPU_REPACK model buffer size =    18.00 MiB";
+        assert_eq!(held(&[mapped, rearranged]), 18);
+        assert_eq!(held(&[rearranged, mapped]), 18);
+        assert_eq!(held(&[mapped, mapped, rearranged]), 32);
+        assert_eq!(held(&[plain, rearranged]), 20, "without a mapped file both are needed");
     }
 
     #[test]
