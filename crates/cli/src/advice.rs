@@ -7,7 +7,6 @@ use server::Adviser;
 use crate::args::MachineArgs;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::printer::Printer;
 use crate::settings::Settings;
 
 /// Whoever answers.
@@ -23,7 +22,7 @@ pub(crate) type Parameters = Vec<(String, String)>;
 
 impl Advice {
     /// The server if it was named or answers, unless another machine is meant; else this program.
-    pub(crate) async fn of(settings: &Settings, machine: &MachineArgs, printer: &Printer) -> Result<Self, Failure> {
+    pub(crate) async fn of(settings: &Settings, machine: &MachineArgs) -> Result<Self, Failure> {
         let other_machine = machine.simulate.is_some()
             || machine.memory.is_some()
             || machine.ram.is_some()
@@ -42,23 +41,26 @@ impl Advice {
                 return Ok(Self::Server(client));
             }
         }
-        Ok(Self::Here(Box::new(Self::here(settings, machine, printer)?)))
+        Ok(Self::Here(Box::new(Self::here(settings, machine)?)))
     }
 
     /// This program itself, whoever else is there.
-    pub(crate) fn here(settings: &Settings, machine: &MachineArgs, printer: &Printer) -> Result<Adviser, Failure> {
+    pub(crate) fn here(settings: &Settings, machine: &MachineArgs) -> Result<Adviser, Failure> {
         let meant = server::Meant {
             simulate: machine.simulate.clone(),
             memory: machine.memory.clone(),
             ram: machine.ram.clone(),
             cpu_cores: machine.cpu_cores,
         };
-        let adviser = Adviser::look(&meant, &settings.data_dir()?)
-            .map_err(|error| Failure::new(Exit::Usage, format!("{error:#}")))?;
-        for note in adviser.notes() {
-            printer.aside(&format!("{note}\n"));
+        Adviser::look(&meant, &settings.data_dir()?).map_err(|error| Failure::new(Exit::Usage, format!("{error:#}")))
+    }
+
+    /// What should be known of the answers, once they were given.
+    pub(crate) fn notes(&self) -> &[String] {
+        match self {
+            Self::Server(_) => &[],
+            Self::Here(adviser) => adviser.notes(),
         }
-        Ok(adviser)
     }
 
     pub(crate) async fn system(&self) -> Result<SystemAnswer, Failure> {

@@ -1,6 +1,7 @@
 //! The fit adviser without a server: what the command line asks when no snug runs, or about a machine that is not there.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use advisor::{Analysis, Book, Known, List, PlanError, Query, QueryError};
 use anyhow::Context;
@@ -33,8 +34,8 @@ pub struct Meant {
 pub struct Adviser {
     system: System,
     machine: Machine,
-    book: Book,
-    notes: Vec<String>,
+    data_dir: PathBuf,
+    catalogue: OnceLock<(Book, Vec<String>)>,
 }
 
 impl Adviser {
@@ -67,13 +68,12 @@ impl Adviser {
             system = overrides.apply(&system)?;
         }
         let machine = advisor::machine(&system, &MemoryUse::default());
-        let (catalogue, notes) = catalogue::with_additions(data_dir);
-        Ok(Self { machine, system, book: Book::new(catalogue.models()), notes })
+        Ok(Self { machine, system, data_dir: data_dir.to_owned(), catalogue: OnceLock::new() })
     }
 
-    /// What is wrong with the catalogue's additions.
+    /// What is wrong with the catalogue's additions, if it was needed.
     pub fn notes(&self) -> &[String] {
-        &self.notes
+        self.catalogue.get().map_or(&[], |(_, notes)| notes)
     }
 
     /// As `GET /api/v1/system`.
@@ -102,7 +102,7 @@ impl Adviser {
     /// # Errors
     /// As [`advisor::plan`].
     pub fn plan(&self, request: &PlanRequest) -> Result<PlanAnswer, PlanError> {
-        advisor::plan(&self.book, &self.machine, request)
+        advisor::plan(self.book(), &self.machine, request)
     }
 
     /// What was found out about the machine, and how.
@@ -110,10 +110,20 @@ impl Adviser {
         hardware::report(&self.system)
     }
 
+    /// Read when it is first needed: not every question is about models.
+    fn book(&self) -> &Book {
+        let read = || {
+            let (catalogue, notes) = catalogue::with_additions(&self.data_dir);
+            (Book::new(catalogue.models()), notes)
+        };
+        &self.catalogue.get_or_init(read).0
+    }
+
     fn list(&self, query: &Query) -> FitList {
-        let analysis = Analysis::of(&self.book, &self.machine, &query.terms, &Known::default());
-        let (total, rows) = analysis.list(&self.book, query);
-        let models: Vec<FitRow> = rows.into_iter().map(|row| row.wire(&self.book, &self.machine).clone()).collect();
+        let book = self.book();
+        let analysis = Analysis::of(book, &self.machine, &query.terms, &Known::default());
+        let (total, rows) = analysis.list(book, query);
+        let models: Vec<FitRow> = rows.into_iter().map(|row| row.wire(book, &self.machine).clone()).collect();
         FitList {
             node: node_name(&self.system),
             system: advisor::system_info(&self.system),
