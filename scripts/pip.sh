@@ -35,3 +35,14 @@ fetch() {
     fi
     printf '%s\n' "$cached"
 }
+
+# install_python NAME LOCK: a Python of its own with the locked packages, in the folder that find_installed looks for.
+install_python() {
+    local folder
+    folder=$(folder_for "$1" "$2")
+    say "installing $1 into $folder"
+    rm -rf "$folder"
+    python3 -m venv --without-pip "$folder" &&
+        pip --python "$folder/bin/python" install --quiet --require-hashes --only-binary :all: --requirement "$2" &&
+        : >"$folder/complete"
+}

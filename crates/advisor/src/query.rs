@@ -324,10 +324,10 @@ pub(crate) fn is_memory(gb: f64) -> bool {
     (GB_MIN..=GB_MAX).contains(&gb)
 }
 
-/// A count of rows; one that no list reaches is as good as the largest there is.
+/// A count of rows: what an `int64` of the API's description holds.
 fn count(value: &str) -> Option<usize> {
-    let digits = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
-    digits.then(|| value.parse().unwrap_or(usize::MAX))
+    let count = value.parse::<u64>().ok().filter(|count| *count <= i64::MAX.unsigned_abs())?;
+    Some(usize::try_from(count).unwrap_or(usize::MAX))
 }
 
 fn level(word: &str) -> Option<FitLevel> {

@@ -7,7 +7,6 @@ use server::Adviser;
 use crate::args::MachineArgs;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::printer::Printer;
 use crate::settings::Settings;
 
 /// Whoever answers.
@@ -23,7 +22,7 @@ pub(crate) type Parameters = Vec<(String, String)>;
 
 impl Advice {
     /// The server if it was named or answers, unless another machine is meant; else this program.
-    pub(crate) async fn of(settings: &Settings, machine: &MachineArgs, printer: &Printer) -> Result<Self, Failure> {
+    pub(crate) async fn of(settings: &Settings, machine: &MachineArgs) -> Result<Self, Failure> {
         let other_machine = machine.simulate.is_some()
             || machine.memory.is_some()
             || machine.ram.is_some()
@@ -42,41 +41,39 @@ impl Advice {
                 return Ok(Self::Server(client));
             }
         }
-        Ok(Self::Here(Box::new(Self::here(settings, machine, printer)?)))
+        Ok(Self::Here(Box::new(Self::here(settings, machine)?)))
     }
 
     /// As [`Advice::of`] for a model that may be a file or a folder of this machine, which this program reads itself; and
     /// the name to ask for.
-    pub(crate) async fn on(
-        model: &str,
-        settings: &Settings,
-        machine: &MachineArgs,
-        printer: &Printer,
-    ) -> Result<(Self, String), Failure> {
+    pub(crate) async fn on(model: &str, settings: &Settings, machine: &MachineArgs) -> Result<(Self, String), Failure> {
         let path = std::path::Path::new(model);
         // A hub id has a slash as well: only what is a model's file or folder is taken for one.
         if !path.is_file() && !path.join("config.json").is_file() {
-            return Ok((Self::of(settings, machine, printer).await?, model.to_owned()));
+            return Ok((Self::of(settings, machine).await?, model.to_owned()));
         }
-        let mut adviser = Self::here(settings, machine, printer)?;
+        let mut adviser = Self::here(settings, machine)?;
         let name = adviser.read(path).map_err(|error| Failure::new(Exit::Failed, format!("{error:#}")))?;
         Ok((Self::Here(Box::new(adviser)), name))
     }
 
     /// This program itself, whoever else is there.
-    pub(crate) fn here(settings: &Settings, machine: &MachineArgs, printer: &Printer) -> Result<Adviser, Failure> {
+    pub(crate) fn here(settings: &Settings, machine: &MachineArgs) -> Result<Adviser, Failure> {
         let meant = server::Meant {
             simulate: machine.simulate.clone(),
             memory: machine.memory.clone(),
             ram: machine.ram.clone(),
             cpu_cores: machine.cpu_cores,
         };
-        let adviser = Adviser::look(&meant, &settings.data_dir()?)
-            .map_err(|error| Failure::new(Exit::Usage, format!("{error:#}")))?;
-        for note in adviser.notes() {
-            printer.aside(&format!("{note}\n"));
+        Adviser::look(&meant, &settings.data_dir()?).map_err(|error| Failure::new(Exit::Usage, format!("{error:#}")))
+    }
+
+    /// What should be known of the answers, once they were given.
+    pub(crate) fn notes(&self) -> &[String] {
+        match self {
+            Self::Server(_) => &[],
+            Self::Here(adviser) => adviser.notes(),
         }
-        Ok(adviser)
     }
 
     pub(crate) async fn system(&self) -> Result<SystemAnswer, Failure> {

@@ -20,7 +20,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::advice::Advice;
-use crate::args::{Args, Command};
+use crate::args::{Args, Command, MachineArgs};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::printer::Printer;
@@ -53,30 +53,67 @@ fn run(command: Command, settings: &Settings, printer: &Printer) -> Result<(), F
         Command::Doctor(_) if settings.url_was_typed() => {
             Err(Failure::usage("`snug doctor` looks at this machine: run it where the server runs, without --url"))
         }
-        Command::Doctor(machine) => commands::doctor::run(&Advice::here(settings, &machine, printer)?, printer),
+        Command::Doctor(machine) => commands::doctor::run(&Advice::here(settings, &machine)?, printer),
         Command::System(machine) => {
-            wait(async { commands::system::run(&Advice::of(settings, &machine, printer).await?, printer).await })
+            advised(settings, &machine, printer, async |advice| commands::system::run(advice, printer).await)
         }
-        Command::Fit(args) => wait(async {
-            commands::fit::run(&args, &Advice::of(settings, &args.machine, printer).await?, printer).await
+        Command::Fit(args) => {
+            advised(settings, &args.machine, printer, async |advice| commands::fit::run(&args, advice, printer).await)
+        }
+        Command::Recommend { use_case, limit, machine } => advised(settings, &machine, printer, async |advice| {
+            commands::fit::recommend(use_case.as_deref(), limit, advice, printer).await
         }),
-        Command::Recommend { use_case, limit, machine } => wait(async {
-            let advice = Advice::of(settings, &machine, printer).await?;
-            commands::fit::recommend(use_case.as_deref(), limit, &advice, printer).await
+        Command::Info { model, machine } => advised_on(&model, settings, &machine, printer, async |name, advice| {
+            commands::info::run(&name, advice, printer).await
         }),
-        Command::Info { model, machine } => wait(async {
-            let (advice, model) = Advice::on(&model, settings, &machine, printer).await?;
-            commands::info::run(&model, &advice, printer).await
-        }),
-        Command::Plan(args) => wait(async {
-            let (advice, model) = Advice::on(&args.model, settings, &args.machine, printer).await?;
-            commands::plan::run(args, model, &advice, printer).await
+        Command::Plan(args) => advised_on(&args.model, settings, &args.machine, printer, async |name, advice| {
+            commands::plan::run(&args, name, advice, printer).await
         }),
         Command::Ps => wait(commands::ps::run(&settings.client()?, printer)),
         Command::Models => wait(commands::models::run(&settings.client()?, printer)),
         Command::Load { model, context } => wait(commands::load::run(&settings.client()?, printer, &model, context)),
         Command::Unload { model } => wait(commands::unload::run(&settings.client()?, printer, &model)),
     }
+}
+
+/// Runs a command that advises, then says what should be known of the answer.
+fn advised(
+    settings: &Settings,
+    machine: &MachineArgs,
+    printer: &Printer,
+    command: impl AsyncFnOnce(&Advice) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    wait(async {
+        let advice = Advice::of(settings, machine).await?;
+        noted(&advice, printer, command(&advice)).await
+    })
+}
+
+/// The same about one model, which may be a file or a folder of this machine; the command is told what to call it.
+fn advised_on(
+    model: &str,
+    settings: &Settings,
+    machine: &MachineArgs,
+    printer: &Printer,
+    command: impl AsyncFnOnce(String, &Advice) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    wait(async {
+        let (advice, name) = Advice::on(model, settings, machine).await?;
+        noted(&advice, printer, command(name, &advice)).await
+    })
+}
+
+/// Tells, after a command is done, what should be known of its answers.
+async fn noted(
+    advice: &Advice,
+    printer: &Printer,
+    command: impl Future<Output = Result<(), Failure>>,
+) -> Result<(), Failure> {
+    let done = command.await;
+    for note in advice.notes() {
+        printer.note(note);
+    }
+    done
 }
 
 /// Runs a client's command: one connection needs no threads.

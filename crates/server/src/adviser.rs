@@ -2,7 +2,8 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use advisor::{Analysis, Book, Known, List, Local, PlanError, Query, QueryError};
 use anyhow::Context;
@@ -38,8 +39,8 @@ pub struct Meant {
 pub struct Adviser {
     system: System,
     machine: Machine,
-    book: Book,
-    notes: Vec<String>,
+    data_dir: PathBuf,
+    catalogue: OnceLock<(Book, Vec<String>)>,
 }
 
 impl Adviser {
@@ -72,8 +73,7 @@ impl Adviser {
             system = overrides.apply(&system)?;
         }
         let machine = advisor::machine(&system, &MemoryUse::default());
-        let (catalogue, notes) = catalogue::with_additions(data_dir);
-        Ok(Self { machine, system, book: Book::new(catalogue.models()), notes })
+        Ok(Self { machine, system, data_dir: data_dir.to_owned(), catalogue: OnceLock::new() })
     }
 
     /// Reads a GGUF file, or a folder as Hugging Face's libraries keep it, and advises on that model, too: by the name
@@ -92,13 +92,16 @@ impl Adviser {
             let header = catalog::gguf::read(file, length).with_context(of)?;
             Local::of_gguf(&name, &header).with_context(of)?
         };
-        self.book.add(local);
+        self.book();
+        if let Some((book, _)) = self.catalogue.get_mut() {
+            book.add(local);
+        }
         Ok(name)
     }
 
-    /// What is wrong with the catalogue's additions.
+    /// What is wrong with the catalogue's additions, if it was needed.
     pub fn notes(&self) -> &[String] {
-        &self.notes
+        self.catalogue.get().map_or(&[], |(_, notes)| notes)
     }
 
     /// As `GET /api/v1/system`.
@@ -127,7 +130,7 @@ impl Adviser {
     /// # Errors
     /// As [`advisor::plan`].
     pub fn plan(&self, request: &PlanRequest) -> Result<PlanAnswer, PlanError> {
-        Ok(advisor::plan(&self.book, &self.machine, request)?.answer)
+        Ok(advisor::plan(self.book(), &self.machine, request)?.answer)
     }
 
     /// What was found out about the machine, and how.
@@ -135,10 +138,20 @@ impl Adviser {
         hardware::report(&self.system)
     }
 
+    /// Read when it is first needed: not every question is about models.
+    fn book(&self) -> &Book {
+        let read = || {
+            let (catalogue, notes) = catalogue::with_additions(&self.data_dir);
+            (Book::new(catalogue.models()), notes)
+        };
+        &self.catalogue.get_or_init(read).0
+    }
+
     fn list(&self, query: &Query) -> FitList {
-        let analysis = Analysis::of(&self.book, &self.machine, &query.terms, &Known::default());
-        let (total, rows) = analysis.list(&self.book, query);
-        let models: Vec<FitRow> = rows.into_iter().map(|row| row.wire(&self.book, &self.machine).clone()).collect();
+        let book = self.book();
+        let analysis = Analysis::of(book, &self.machine, &query.terms, &Known::default());
+        let (total, rows) = analysis.list(book, query);
+        let models: Vec<FitRow> = rows.into_iter().map(|row| row.wire(book, &self.machine).clone()).collect();
         FitList {
             node: node_name(&self.system),
             system: advisor::system_info(&self.system),

@@ -8,12 +8,12 @@ use crate::failure::Failure;
 use crate::printer::Printer;
 
 /// Prints the plan.
-pub(crate) async fn run(args: PlanArgs, model: String, advice: &Advice, printer: &Printer) -> Result<(), Failure> {
+pub(crate) async fn run(args: &PlanArgs, model: String, advice: &Advice, printer: &Printer) -> Result<(), Failure> {
     let request = PlanRequest {
         model,
         context: args.context,
-        quant: args.quant,
-        kv_quant: args.kv_quant,
+        quant: args.quant.clone(),
+        kv_quant: args.kv_quant.clone(),
         target_tps: args.target_tps,
         slots: args.slots,
         ..PlanRequest::default()

@@ -1,15 +1,21 @@
-//! The official openai packages as clients.
+//! Clients that others wrote: the official openai packages, and schemathesis, which asks what nobody would.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use crate::support::{SAMPLE, missing, real_with_sample};
+use testkit::Stage;
+
+use crate::support::{SAMPLE, fake, missing, real_with_sample};
 
 /// What the scripts say where the package is not installed (`EX_UNAVAILABLE`).
 const NOT_INSTALLED: i32 = 69;
 
-async fn check(script: &str) {
+async fn check_openai(script: &str) {
     let Some(stage) = real_with_sample() else { return };
+    check(script, &stage).await;
+}
+
+async fn check(script: &str, stage: &Stage) {
     let snug = stage.start().await;
     let path = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests")).join(script);
     let mut command = Command::new(&path);
@@ -25,10 +31,17 @@ async fn check(script: &str) {
 
 #[tokio::test]
 async fn the_openai_package_for_python() {
-    check("openai-python/run").await;
+    check_openai("openai-python/run").await;
 }
 
 #[tokio::test]
 async fn the_openai_package_for_node() {
-    check("openai-node/run").await;
+    check_openai("openai-node/run").await;
+}
+
+/// Every route is asked within and beyond its description: no 5xx, no undeclared status, no answer beside its schema, no
+/// value refused that is allowed nor taken that is not.
+#[tokio::test]
+async fn schemathesis() {
+    check("schemathesis/run", &fake()).await;
 }

@@ -22,7 +22,7 @@ async fn run(mut command: Command, piped: &str) -> (i32, String, String) {
     (output.status.code().unwrap_or(-1), text(output.stdout), text(output.stderr))
 }
 
-async fn ask(stage: &Stage, snug: &Snug<'_>, arguments: &[&str], piped: &str) -> (i32, String, String) {
+pub(crate) async fn ask(stage: &Stage, snug: &Snug<'_>, arguments: &[&str], piped: &str) -> (i32, String, String) {
     let mut command = stage.command(arguments);
     command.env("SNUG_URL", &snug.url);
     run(command, piped).await

@@ -4,6 +4,7 @@
 //! What the real engine cannot be made to do on demand (die at the tenth token, hang) the fake one does.
 
 mod access;
+mod advice;
 mod clients;
 mod commands;
 mod crashes;
