@@ -125,7 +125,7 @@ fn loss(cases: &[(f64, &Case)], constants: &Constants, priors: &[f64]) -> f64 {
     const PREFILL: f64 = 0.3;
     /// Rows that a constant's distance from its prior by a factor of e is worth. Chosen for parts that the fit has not seen:
     /// with 0.3 rows known parts are met a little better, unknown ones worse.
-    const PULL: f64 = 3.0;
+    const PULL: f64 = 2.0;
     let mut sum = 0.0;
     for (weight, case) in cases {
         let expected = case.expected(constants);
