@@ -29,6 +29,8 @@ pub struct Book {
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) model: Model,
+    /// The last part of its id in lower case: what files on a machine are called.
+    pub(crate) name: String,
     pub(crate) candidate: Candidate,
     /// The quantisation of each of the candidate's variants.
     pub(crate) quantizations: Vec<Quantization>,
@@ -61,8 +63,7 @@ impl Book {
     /// The model that a name on this machine means: one whose last part is the same.
     pub fn named(&self, name: &str) -> Option<&str> {
         let last = name.rsplit('/').next().unwrap_or_default();
-        let same =
-            |entry: &&Entry| entry.model.id.rsplit('/').next().is_some_and(|part| part.eq_ignore_ascii_case(last));
+        let same = |entry: &&Entry| entry.name.eq_ignore_ascii_case(last);
         self.entries.iter().find(same).map(|entry| entry.model.id.as_str())
     }
 
@@ -100,7 +101,8 @@ impl Entry {
             is_moe: model.shape.has_experts(),
             variants,
         };
-        Some(Self { model: model.clone(), candidate, quantizations, category, text, parameter_count })
+        let name = model.id.rsplit('/').next().unwrap_or_default().to_lowercase();
+        Some(Self { model: model.clone(), name, candidate, quantizations, category, text, parameter_count })
     }
 
     /// The repositories of the variant's quantisation, with who made them.
