@@ -42,7 +42,7 @@ pub(crate) struct Entry {
 }
 
 impl Book {
-    /// Of these models. Takes some ten milliseconds for a thousand.
+    /// Of these models. Takes some tens of milliseconds for a thousand.
     pub fn new(models: &[Model]) -> Self {
         let trend = Trend::of(models);
         let mut facts = FactsOf::default();
@@ -80,6 +80,10 @@ impl Entry {
             if !variants.iter().any(|(known, _)| *known == quantization)
                 && let Some(facts) = facts.of(&model.shape, quantization)
             {
+                let facts = match variants.first() {
+                    Some((_, first)) => facts.sharing(&first.facts),
+                    None => facts,
+                };
                 variants.push((quantization, variant(model, quantization, facts)));
             }
         }

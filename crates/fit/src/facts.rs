@@ -7,6 +7,7 @@ mod header;
 mod shape;
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use types::{ByteCount, CacheType};
 
@@ -18,9 +19,9 @@ const CELL_PADDING: u64 = 256;
 /// What the estimator must know of a model.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
-    layers: Vec<Layer>,
+    layers: Arc<Vec<Layer>>,
     /// What layers keep, each kind once, and how many layers are of it.
-    kinds: Vec<(Kept, u64)>,
+    kinds: Arc<Vec<(Kept, u64)>>,
     totals: Totals,
     outside: Outside,
     activations: Activations,
@@ -211,6 +212,15 @@ impl Facts {
         self
     }
 
+    /// The same, but what layers keep is stored once for both, if it is equal: of one model in several quantisations it is.
+    #[must_use]
+    pub fn sharing(mut self, other: &Self) -> Self {
+        if self.kinds == other.kinds {
+            self.kinds = Arc::clone(&other.kinds);
+        }
+        self
+    }
+
     /// All weights that an engine loads.
     pub fn weights(&self) -> ByteCount {
         self.totals.weights + self.outside.input + self.outside.output + self.outside.projector
@@ -361,7 +371,7 @@ struct Draft {
 
 impl Draft {
     fn layer(&mut self, weights: ByteCount, experts: ByteCount, kept: Kept) {
-        let kinds = &mut self.facts.kinds;
+        let kinds = Arc::make_mut(&mut self.facts.kinds);
         let kind = kinds.iter().position(|(known, _)| *known == kept).unwrap_or_else(|| {
             kinds.push((kept, 0));
             kinds.len() - 1
@@ -371,7 +381,8 @@ impl Draft {
         self.facts.totals.experts += experts;
         // What a token reads of the experts is known when all is read.
         let Totals { weights, experts, .. } = self.facts.totals;
-        self.facts.layers.push(Layer { sum: Sum { weights, experts, experts_read: ByteCount::ZERO }, kind });
+        Arc::make_mut(&mut self.facts.layers)
+            .push(Layer { sum: Sum { weights, experts, experts_read: ByteCount::ZERO }, kind });
     }
 
     fn tensor(&mut self, bytes: ByteCount, of_experts: bool) {
@@ -383,14 +394,14 @@ impl Draft {
     fn finish(mut self, outside: Outside, activations: Activations) -> Facts {
         self.facts.outside = outside;
         self.facts.activations = activations;
+        let mut layers = std::mem::take(&mut self.facts.layers);
         let mut before = Sum::default();
-        for index in 0..self.facts.layers.len() {
-            let experts = self.facts.layers[index].sum.experts.saturating_sub(before.experts);
-            let experts_read = before.experts_read + self.facts.experts_read(experts);
-            let sum = &mut self.facts.layers[index].sum;
-            sum.experts_read = experts_read;
+        for Layer { sum, .. } in Arc::make_mut(&mut layers) {
+            sum.experts_read =
+                before.experts_read + self.facts.experts_read(sum.experts.saturating_sub(before.experts));
             before = *sum;
         }
+        self.facts.layers = layers;
         self.facts
     }
 }
