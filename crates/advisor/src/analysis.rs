@@ -26,7 +26,10 @@ pub struct Known {
 /// How every model fits.
 #[derive(Debug)]
 pub struct Analysis {
+    /// In the book's order.
     rows: Vec<Row>,
+    /// Indices into `rows`, the best first.
+    order: Vec<usize>,
 }
 
 /// How one model fits.
@@ -50,14 +53,17 @@ impl Analysis {
             ..fit::Terms::default()
         };
         let terms: Vec<fit::Terms> = engines(machine, terms.runtime).into_iter().map(terms_of).collect();
-        let rows = book.entries().iter().enumerate().filter_map(|(index, entry)| {
+        let mut rows = Vec::with_capacity(book.len());
+        for (index, entry) in book.entries().iter().enumerate() {
             let found = terms.iter().filter_map(|terms| fit::assess(&entry.candidate, machine, terms));
             // Of equals the engine named first.
             let best = found.reduce(|best, other| if other.score > best.score { other } else { best });
-            best.map(|assessment| Row::new(index, entry, assessment, known))
-        });
-        let mut rows: Vec<Row> = rows.collect();
-        rows.sort_by(|a, b| {
+            rows.extend(best.map(|assessment| Row::new(index, entry, assessment, known)));
+        }
+        // Rows are large and stay where they are.
+        let mut order: Vec<usize> = (0..rows.len()).collect();
+        order.sort_by(|&a, &b| {
+            let (a, b): (&Row, &Row) = (&rows[a], &rows[b]);
             let runs = |row: &Row| row.assessment.level == FitLevel::TooTight;
             let name = |row: &Row| &book.entries()[row.entry].model.id;
             runs(a)
@@ -66,13 +72,17 @@ impl Analysis {
                 .then(b.assessment.components.quality.total_cmp(&a.assessment.components.quality))
                 .then_with(|| name(a).cmp(name(b)))
         });
-        Self { rows }
+        Self { rows, order }
+    }
+
+    /// The best first.
+    fn rows(&self) -> impl Iterator<Item = &Row> {
+        self.order.iter().map(|&index| &self.rows[index])
     }
 
     /// The rows that pass the filters in the order that is wanted, and how many there are without limit and offset.
     pub fn list<'a>(&'a self, book: &'a Book, query: &Query) -> (usize, Vec<&'a Row>) {
-        let mut found: Vec<&Row> =
-            self.rows.iter().filter(|row| passes(row, &book.entries()[row.entry], query)).collect();
+        let mut found: Vec<&Row> = self.rows().filter(|row| passes(row, &book.entries()[row.entry], query)).collect();
         // Rows come by score already, and a stable sort keeps that among equals.
         if query.sort != Sort::Score {
             found.sort_by(|a, b| {
@@ -87,7 +97,7 @@ impl Analysis {
 
     /// The row of the model with this id.
     pub fn row(&self, book: &Book, id: &str) -> Option<&Row> {
-        self.rows.iter().find(|row| entry(book, row).model.id == id)
+        self.rows().find(|row| entry(book, row).model.id == id)
     }
 }
 
@@ -138,10 +148,9 @@ fn by(sort: Sort, (a, of_a): (&Row, &Entry), (b, of_b): (&Row, &Entry)) -> Order
 
 impl Row {
     fn new(index: usize, entry: &Entry, assessment: Assessment, known: &Known) -> Self {
-        let last = entry.model.id.rsplit('/').next().unwrap_or_default().to_lowercase();
-        let here = known.installed.get(&last);
-        let quantization = entry.quantizations[assessment.variant].as_str();
+        let here = known.installed.get(&entry.name);
         let measured = here.and_then(|variants| {
+            let quantization = entry.quantizations[assessment.variant].as_str();
             let same = variants.iter().find(|(label, _)| label.eq_ignore_ascii_case(quantization));
             same.and_then(|(_, tps)| *tps)
                 .filter(|_| entry.candidate.variants[assessment.variant].engine == Engine::LlamaCpp)

@@ -29,6 +29,8 @@ pub struct Book {
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) model: Model,
+    /// The last part of its id in lower case: what files on a machine are called.
+    pub(crate) name: String,
     pub(crate) candidate: Candidate,
     /// The quantisation of each of the candidate's variants.
     pub(crate) quantizations: Vec<Quantization>,
@@ -40,7 +42,7 @@ pub(crate) struct Entry {
 }
 
 impl Book {
-    /// Of these models. Takes some ten milliseconds for a thousand.
+    /// Of these models. Takes some tens of milliseconds for a thousand.
     pub fn new(models: &[Model]) -> Self {
         let trend = Trend::of(models);
         let mut facts = FactsOf::default();
@@ -61,8 +63,7 @@ impl Book {
     /// The model that a name on this machine means: one whose last part is the same.
     pub fn named(&self, name: &str) -> Option<&str> {
         let last = name.rsplit('/').next().unwrap_or_default();
-        let same =
-            |entry: &&Entry| entry.model.id.rsplit('/').next().is_some_and(|part| part.eq_ignore_ascii_case(last));
+        let same = |entry: &&Entry| entry.name.eq_ignore_ascii_case(last);
         self.entries.iter().find(same).map(|entry| entry.model.id.as_str())
     }
 
@@ -83,6 +84,10 @@ impl Entry {
             if !variants.iter().any(|(known, _)| *known == quantization)
                 && let Some(facts) = facts.of(&model.shape, quantization)
             {
+                let facts = match variants.first() {
+                    Some((_, first)) => facts.sharing(&first.facts),
+                    None => facts,
+                };
                 variants.push((quantization, variant(model, quantization, facts)));
             }
         }
@@ -104,7 +109,8 @@ impl Entry {
             is_moe: model.shape.has_experts(),
             variants,
         };
-        Some(Self { model: model.clone(), candidate, quantizations, category, text, parameter_count })
+        let name = model.id.rsplit('/').next().unwrap_or_default().to_lowercase();
+        Some(Self { model: model.clone(), name, candidate, quantizations, category, text, parameter_count })
     }
 
     /// The repositories of the variant's quantisation, with who made them.

@@ -6,6 +6,9 @@
 mod header;
 mod shape;
 
+use std::ops::Range;
+use std::sync::Arc;
+
 use types::{ByteCount, CacheType};
 
 /// Tokens that llama.cpp computes at once (`n_ubatch`); compute buffers are sized for it.
@@ -16,9 +19,9 @@ const CELL_PADDING: u64 = 256;
 /// What the estimator must know of a model.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
-    layers: Vec<Layer>,
+    layers: Arc<Vec<Layer>>,
     /// What layers keep, each kind once, and how many layers are of it.
-    kinds: Vec<(Kept, u64)>,
+    kinds: Arc<Vec<(Kept, u64)>>,
     totals: Totals,
     outside: Outside,
     activations: Activations,
@@ -45,15 +48,31 @@ pub(crate) struct Outside {
     pub(crate) parameters_active: u64,
 }
 
-/// One layer.
+/// One layer, and all before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Layer {
-    /// All its weights.
+    /// Up to the end of this layer.
+    sum: Sum,
+    /// Which of the kinds it is of.
+    kind: usize,
+}
+
+/// Of some layers that follow each other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Sum {
+    /// All their weights.
     pub(crate) weights: ByteCount,
     /// Of these, the routed experts.
     pub(crate) experts: ByteCount,
-    /// Which of the kinds it is of.
-    kind: usize,
+    /// Of the routed experts, what one token reads.
+    pub(crate) experts_read: ByteCount,
+}
+
+impl Sum {
+    /// Of the weights, what one token reads.
+    pub(crate) fn read(&self) -> ByteCount {
+        self.weights.saturating_sub(self.experts) + self.experts_read
+    }
 }
 
 /// Sums over all layers.
@@ -193,6 +212,15 @@ impl Facts {
         self
     }
 
+    /// The same, but what layers keep is stored once for both, if it is equal: of one model in several quantisations it is.
+    #[must_use]
+    pub fn sharing(mut self, other: &Self) -> Self {
+        if self.kinds == other.kinds {
+            self.kinds = Arc::clone(&other.kinds);
+        }
+        self
+    }
+
     /// All weights that an engine loads.
     pub fn weights(&self) -> ByteCount {
         self.totals.weights + self.outside.input + self.outside.output + self.outside.projector
@@ -256,8 +284,49 @@ impl Facts {
         &self.layers
     }
 
-    pub(crate) fn kept_by(&self, layer: &Layer) -> &Kept {
-        &self.kinds[layer.kind].0
+    /// Of these layers, counted from 0.
+    pub(crate) fn sum(&self, layers: Range<usize>) -> Sum {
+        let upto = |end: usize| end.checked_sub(1).map(|last| self.layers[last].sum).unwrap_or_default();
+        let (before, all) = (upto(layers.start), upto(layers.end));
+        Sum {
+            weights: all.weights.saturating_sub(before.weights),
+            experts: all.experts.saturating_sub(before.experts),
+            experts_read: all.experts_read.saturating_sub(before.experts_read),
+        }
+    }
+
+    /// As [`Facts::kept`], of these layers only.
+    pub(crate) fn kept_of(
+        &self,
+        layers: Range<usize>,
+        context: u64,
+        slots: u32,
+        key: CacheType,
+        value: CacheType,
+    ) -> ByteCount {
+        let ubatch = ubatch(context, slots);
+        let bytes = |kept: &Kept| kept.bytes(context, u64::from(slots), ubatch, key, value);
+        ByteCount::bytes(self.by_kind(layers, bytes))
+    }
+
+    /// As [`Facts::kept_read`], of these layers only.
+    pub(crate) fn kept_read_of(&self, layers: Range<usize>, filled: u64, key: CacheType, value: CacheType) -> u64 {
+        self.by_kind(layers, |kept| kept.read(filled, key, value))
+    }
+
+    /// Sum over layers of what their kinds have: reckoned once for each kind.
+    fn by_kind(&self, layers: Range<usize>, of: impl Fn(&Kept) -> u64) -> u64 {
+        if layers.is_empty() {
+            return 0;
+        }
+        if let [(only, _)] = self.kinds.as_slice() {
+            return of(only).saturating_mul(layers.len() as u64);
+        }
+        let sums = self.kinds.iter().enumerate().map(|(kind, (kept, _))| {
+            let count = self.layers[layers.clone()].iter().filter(|layer| layer.kind == kind).count();
+            if count == 0 { 0 } else { of(kept).saturating_mul(count as u64) }
+        });
+        sums.fold(0, u64::saturating_add)
     }
 
     pub(crate) fn kinds(&self) -> impl Iterator<Item = &Kept> {
@@ -302,7 +371,7 @@ struct Draft {
 
 impl Draft {
     fn layer(&mut self, weights: ByteCount, experts: ByteCount, kept: Kept) {
-        let kinds = &mut self.facts.kinds;
+        let kinds = Arc::make_mut(&mut self.facts.kinds);
         let kind = kinds.iter().position(|(known, _)| *known == kept).unwrap_or_else(|| {
             kinds.push((kept, 0));
             kinds.len() - 1
@@ -310,7 +379,10 @@ impl Draft {
         kinds[kind].1 += 1;
         self.facts.totals.weights += weights;
         self.facts.totals.experts += experts;
-        self.facts.layers.push(Layer { weights, experts, kind });
+        // What a token reads of the experts is known when all is read.
+        let Totals { weights, experts, .. } = self.facts.totals;
+        Arc::make_mut(&mut self.facts.layers)
+            .push(Layer { sum: Sum { weights, experts, experts_read: ByteCount::ZERO }, kind });
     }
 
     fn tensor(&mut self, bytes: ByteCount, of_experts: bool) {
@@ -322,6 +394,14 @@ impl Draft {
     fn finish(mut self, outside: Outside, activations: Activations) -> Facts {
         self.facts.outside = outside;
         self.facts.activations = activations;
+        let mut layers = std::mem::take(&mut self.facts.layers);
+        let mut before = Sum::default();
+        for Layer { sum, .. } in Arc::make_mut(&mut layers) {
+            sum.experts_read =
+                before.experts_read + self.facts.experts_read(sum.experts.saturating_sub(before.experts));
+            before = *sum;
+        }
+        self.facts.layers = layers;
         self.facts
     }
 }

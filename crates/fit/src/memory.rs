@@ -1,8 +1,10 @@
 //! The one memory function: weights + KV cache + compute buffers + what the engine takes for itself, per device.
 
+use std::ops::Range;
+
 use types::{ByteCount, CacheType, DeviceMemory, DeviceName, MemoryUse};
 
-use crate::facts::{Facts, Layer, Span, ubatch};
+use crate::facts::{Facts, Span, ubatch};
 
 /// What `llama-server` holds beside its buffers: program, tokenizer, threads. Measured on small models: 40-70 MiB.
 const ENGINE_RAM: ByteCount = ByteCount::mib(64);
@@ -39,24 +41,41 @@ pub struct Setting {
 ///
 /// Not counted is what comes with requests: outputs of a batch of embeddings, checkpoints of recurrent states.
 pub fn memory(facts: &Facts, setting: &Setting) -> MemoryUse {
-    let layers = facts.layers();
-    let offloaded: u64 = setting.offload.iter().map(|(_, layers)| u64::from(*layers)).sum();
-    let offloaded = usize::try_from(offloaded).unwrap_or(usize::MAX).min(layers.len());
+    let offload: Vec<u32> = setting.offload.iter().map(|(_, layers)| *layers).collect();
+    let mut accelerators = vec![];
+    let ram = held(facts, setting, &offload, &mut accelerators);
     let mut memory = MemoryUse::default();
-    if offloaded == 0 {
-        *memory.entry(DeviceName::cpu()) = in_ram(facts, setting);
-        return memory;
+    *memory.entry(DeviceName::cpu()) = ram;
+    for ((device, _), held) in setting.offload.iter().zip(accelerators).filter(|((_, layers), _)| *layers > 0) {
+        *memory.entry(device.clone()) = held;
     }
-    let mut devices = setting.offload.iter().filter(|(_, layers)| *layers > 0);
-    let only = devices.next().filter(|_| devices.next().is_none());
-    if let Some((device, _)) = only.filter(|_| offloaded == layers.len() && setting.experts_in_ram == 0) {
-        let whole = on_accelerator(facts, setting);
-        *memory.entry(DeviceName::cpu()) = whole.ram;
-        *memory.entry(device.clone()) = whole.accelerator;
-        return memory;
-    }
-    split(facts, setting, offloaded, &mut memory);
     memory
+}
+
+/// The same without names: what it holds in RAM, and in `accelerators` what on each of those that `offload` gives layers
+/// to, in place of the setting's own.
+pub(crate) fn held(
+    facts: &Facts,
+    setting: &Setting,
+    offload: &[u32],
+    accelerators: &mut Vec<DeviceMemory>,
+) -> DeviceMemory {
+    accelerators.clear();
+    accelerators.resize(offload.len(), DeviceMemory::default());
+    let layers = facts.layers().len();
+    let offloaded: u64 = offload.iter().map(|layers| u64::from(*layers)).sum();
+    let offloaded = usize::try_from(offloaded).unwrap_or(usize::MAX).min(layers);
+    if offloaded == 0 {
+        return in_ram(facts, setting);
+    }
+    let mut devices = (0..offload.len()).filter(|&index| offload[index] > 0);
+    let only = devices.next().filter(|_| devices.next().is_none());
+    if let Some(only) = only.filter(|_| offloaded == layers && setting.experts_in_ram == 0) {
+        let whole = on_accelerator(facts, setting);
+        accelerators[only] = whole.accelerator;
+        return whole.ram;
+    }
+    split(facts, setting, offload, offloaded, accelerators)
 }
 
 /// What it holds with all of it in RAM, whatever the setting says of accelerators. Takes time by kinds of layers, not
@@ -109,62 +128,66 @@ pub fn with_overhead(buffers: &MemoryUse) -> MemoryUse {
     memory
 }
 
-/// Layers in RAM and on one or more accelerators, layer by layer.
-fn split(facts: &Facts, setting: &Setting, offloaded: usize, memory: &mut MemoryUse) {
-    let layers = facts.layers();
+/// Layers in RAM and on one or more accelerators.
+fn split(
+    facts: &Facts,
+    setting: &Setting,
+    offload: &[u32],
+    offloaded: usize,
+    accelerators: &mut [DeviceMemory],
+) -> DeviceMemory {
+    let count = facts.layers().len();
     let outside = facts.outside();
     let buffers = Buffers::of(facts, setting);
-    let stay = (setting.experts_in_ram as usize).min(layers.len());
-    let first = layers.len() - offloaded;
+    let stay = (setting.experts_in_ram as usize).min(count);
+    let first = count - offloaded;
+    let experts_of = |layers: Range<usize>| facts.sum(layers).experts;
 
-    let mut ram = DeviceMemory { model: outside.input + ENGINE_RAM, ..DeviceMemory::default() };
-    for layer in &layers[..first] {
-        ram.model += layer.weights;
-        ram.kv += kept(facts, setting, layer);
-    }
-    let experts_in_ram = layers.get(first..stay).unwrap_or_default();
-    ram.model += experts_in_ram.iter().map(|layer| layer.experts).sum();
+    let experts_in_ram = if stay > first { experts_of(first..stay) } else { ByteCount::ZERO };
+    let mut ram = DeviceMemory {
+        model: outside.input + ENGINE_RAM + facts.sum(0..first).weights + experts_in_ram,
+        kv: kept(facts, setting, 0..first),
+        compute: ByteCount::ZERO,
+    };
 
     // Where all experts are computed elsewhere, accelerators see only what comes out of them.
-    let experts_here = layers[first.max(stay)..].iter().any(|layer| layer.experts > ByteCount::ZERO);
-    let widest = if experts_here || experts_in_ram.is_empty() { buffers.layer } else { buffers.layer_without_experts };
+    let experts_here = experts_of(first.max(stay)..count) > ByteCount::ZERO;
+    let widest = if experts_here || stay <= first { buffers.layer } else { buffers.layer_without_experts };
     // With everything on them, several accelerators work as a pipeline, each with copies of its inputs.
-    let devices: Vec<_> = setting.offload.iter().filter(|(_, layers)| *layers > 0).collect();
-    let pipeline = if devices.len() > 1 && first == 0 && stay == 0 { PIPELINE_COPIES } else { 0 };
+    let devices = offload.iter().filter(|layers| **layers > 0).count();
+    let pipeline = if devices > 1 && first == 0 && stay == 0 { PIPELINE_COPIES } else { 0 };
     let copies = (buffers.masks + buffers.embedding).saturating_mul(pipeline);
 
     let mut next = first;
-    for (index, (device, count)) in devices.iter().enumerate() {
-        let is_last = index + 1 == devices.len();
-        let mut held = DeviceMemory { compute: ACCELERATOR_OVERHEAD + copies, ..DeviceMemory::default() };
-        held.compute += buffers.masks + if is_last { widest.max(buffers.output) } else { widest };
+    let with_layers = offload.iter().zip(accelerators).filter(|(layers, _)| **layers > 0);
+    for (index, (layers, held)) in with_layers.enumerate() {
+        let is_last = index + 1 == devices;
+        held.compute = ACCELERATOR_OVERHEAD + copies + buffers.masks;
+        held.compute += if is_last { widest.max(buffers.output) } else { widest };
         if pipeline > 0 {
             // What comes from the accelerator before is there once for each copy, and once more as the residual.
             held.compute += buffers.embedding.saturating_mul(if index == 0 { 1 } else { pipeline + 2 });
         }
         if index == 0 {
             // Long prompts are computed here with weights borrowed from RAM, one tensor at a time.
-            held.compute += facts.largest_borrowed(first > 0, !experts_in_ram.is_empty());
+            held.compute += facts.largest_borrowed(first > 0, stay > first);
         }
-        let end = next.saturating_add(*count as usize).min(layers.len());
-        for (at, layer) in layers.iter().enumerate().take(end).skip(next) {
-            held.model += layer.weights.saturating_sub(if at < stay { layer.experts } else { ByteCount::ZERO });
-            held.kv += kept(facts, setting, layer);
-        }
+        let end = next.saturating_add(*layers as usize).min(count);
+        let elsewhere = if stay > next { experts_of(next..stay.min(end)) } else { ByteCount::ZERO };
+        held.model = facts.sum(next..end).weights.saturating_sub(elsewhere);
+        held.kv = kept(facts, setting, next..end);
         next = end;
         if is_last {
             held.model += outside.output + outside.tied + outside.projector;
         }
-        *memory.entry((*device).clone()) = held;
     }
     ram.compute = buffers.host() + copies + buffers.kept_outputs;
-    *memory.entry(DeviceName::cpu()) = ram;
+    ram
 }
 
-fn kept(facts: &Facts, setting: &Setting, layer: &Layer) -> ByteCount {
-    let (context, slots) = (setting.context, u64::from(setting.slots));
-    let ubatch = ubatch(context, setting.slots);
-    ByteCount::bytes(facts.kept_by(layer).bytes(context, slots, ubatch, setting.cache_type_k, setting.cache_type_v))
+fn kept(facts: &Facts, setting: &Setting, layers: Range<usize>) -> ByteCount {
+    let Setting { context, slots, cache_type_k, cache_type_v, .. } = *setting;
+    facts.kept_of(layers, context, slots, cache_type_k, cache_type_v)
 }
 
 /// What a batch takes on its way.

@@ -239,19 +239,26 @@ fn first(from: u32, to: u32, holds: impl Fn(u32) -> bool) -> Option<u32> {
 
 /// `count` shared out in proportion to `weights`, nothing lost.
 pub(crate) fn split(count: u32, weights: &[u64]) -> Vec<u32> {
-    let total: u128 = weights.iter().map(|&weight| u128::from(weight)).sum::<u128>().max(1);
+    split_by(count, weights.iter().copied()).collect()
+}
+
+/// The same, one by one.
+pub(crate) fn split_by(count: u32, weights: impl Iterator<Item = u64> + Clone) -> impl Iterator<Item = u32> + Clone {
+    let total: u128 = weights.clone().map(u128::from).sum::<u128>().max(1);
     let mut given = 0;
     let mut before: u128 = 0;
-    weights
-        .iter()
-        .map(|&weight| {
-            before += u128::from(weight);
-            let up_to = u32::try_from(u128::from(count) * before / total).unwrap_or(count);
-            let share = up_to.saturating_sub(given);
-            given = up_to;
-            share
-        })
-        .collect()
+    weights.map(move |weight| {
+        before += u128::from(weight);
+        let up_to = match (u64::try_from(u128::from(count) * before), u64::try_from(total)) {
+            // Of any real machine: many times as quick.
+            (Ok(product), Ok(total)) => u128::from(product / total),
+            _ => u128::from(count) * before / total,
+        };
+        let up_to = u32::try_from(up_to).unwrap_or(count);
+        let share = up_to.saturating_sub(given);
+        given = up_to;
+        share
+    })
 }
 
 fn halves(from: u64, least: u64) -> Vec<u64> {

@@ -1,9 +1,11 @@
 //! What one token reads, by the memory it lies in: the bridge from where a model lies to how fast it is.
 
-use catalog::quantization::Quantization;
-use types::ByteCount;
+use std::ops::Range;
 
-use crate::facts::{Facts, Layer};
+use catalog::quantization::Quantization;
+use types::{ByteCount, DeviceName};
+
+use crate::facts::Facts;
 use crate::machine::Machine;
 use crate::memory::Setting;
 use crate::speed::{Device, Place, Quant};
@@ -13,49 +15,59 @@ use crate::speed::{Device, Place, Quant};
 /// Routed experts count as read by the share that a token uses; of embeddings nothing is read but as the head. Where
 /// experts stay in RAM, they are a part of their own.
 pub fn places(facts: &Facts, setting: &Setting, filled: u64, machine: &Machine) -> Vec<Place> {
-    let layers = facts.layers();
-    let offloaded: u64 = setting.offload.iter().map(|(_, layers)| u64::from(*layers)).sum();
-    let first = layers.len() - usize::try_from(offloaded).unwrap_or(usize::MAX).min(layers.len());
-    let stay = (setting.experts_in_ram as usize).min(layers.len());
-
-    let mut ram = Part::default();
-    let mut experts = Part::default();
-    if first == layers.len() {
-        // All layers at once: kinds instead of layers.
-        ram.whole(facts, setting, filled);
-        return vec![ram.at(Device::Cpu)];
-    }
-    layers[..first].iter().for_each(|layer| ram.add(facts, setting, filled, layer));
+    let device = |name: &DeviceName| machine.accelerators.iter().position(|one| one.device == *name);
+    let offload =
+        setting.offload.iter().map(|(name, layers)| (device(name).map_or(Device::Cpu, Device::Accelerator), *layers));
     let mut places = vec![];
-    let mut next = first;
-    let cards = setting.offload.iter().filter(|(_, layers)| *layers > 0);
+    lay(facts, setting, offload, filled, &mut places);
+    places
+}
+
+/// The same with devices in place of the setting's names.
+pub(crate) fn lay(
+    facts: &Facts,
+    setting: &Setting,
+    offload: impl Iterator<Item = (Device, u32)> + Clone,
+    filled: u64,
+    places: &mut Vec<Place>,
+) {
+    let count = facts.layers().len();
+    let offloaded: u64 = offload.clone().map(|(_, layers)| u64::from(layers)).sum();
+    let first = count - usize::try_from(offloaded).unwrap_or(usize::MAX).min(count);
+    let stay = (setting.experts_in_ram as usize).min(count);
+    places.clear();
+    if first == count {
+        places.push(Part::whole(facts, setting, filled).at(Device::Cpu));
+        return;
+    }
+    let cards = offload.filter(|(_, layers)| *layers > 0);
     let last = cards.clone().count().saturating_sub(1);
-    for (index, (device, count)) in cards.enumerate() {
-        let mut card = Part::default();
-        let end = next.saturating_add(*count as usize).min(layers.len());
-        if end - next == layers.len() && stay == 0 {
-            card.whole(facts, setting, filled);
+    let mut experts = Part::default();
+    let mut next = first;
+    for (index, (device, layers)) in cards.enumerate() {
+        let end = next.saturating_add(layers as usize).min(count);
+        if end - next == count && stay == 0 {
+            places.push(Part::whole(facts, setting, filled).at(device));
         } else {
-            for (at, layer) in layers.iter().enumerate().take(end).skip(next) {
-                card.add(facts, setting, filled, layer);
-                if at < stay {
-                    card.read = card.read.saturating_sub(facts.experts_read(layer.experts));
-                    card.held = card.held.saturating_sub(layer.experts);
-                    experts.read += facts.experts_read(layer.experts);
-                    experts.held += layer.experts;
-                }
+            let mut card = Part::of(facts, setting, filled, next..end);
+            if stay > next {
+                let elsewhere = facts.sum(next..stay.min(end));
+                card.read = card.read.saturating_sub(elsewhere.experts_read);
+                card.held = card.held.saturating_sub(elsewhere.experts);
+                experts.read += elsewhere.experts_read;
+                experts.held += elsewhere.experts;
             }
             if index == last {
                 card.output(facts);
             }
+            places.push(card.at(device));
         }
         next = end;
-        let found = machine.accelerators.iter().position(|accelerator| accelerator.device == *device);
-        places.push(card.at(found.map_or(Device::Cpu, Device::Accelerator)));
     }
-    let in_ram = [ram, experts].into_iter().filter(|part| part.read > ByteCount::ZERO);
-    places.splice(0..0, in_ram.map(|part| part.at(Device::Cpu)));
-    places
+    let ram = Part::of(facts, setting, filled, 0..first);
+    for part in [experts, ram].into_iter().filter(|part| part.read > ByteCount::ZERO) {
+        places.insert(0, part.at(Device::Cpu));
+    }
 }
 
 impl From<Quantization> for Quant {
@@ -84,17 +96,18 @@ struct Part {
 }
 
 impl Part {
-    fn whole(&mut self, facts: &Facts, setting: &Setting, filled: u64) {
-        self.read = facts.weights_per_token();
-        self.held = facts.weights();
-        self.kept = facts.kept_read(filled, setting.cache_type_k, setting.cache_type_v);
+    fn whole(facts: &Facts, setting: &Setting, filled: u64) -> Self {
+        Self {
+            read: facts.weights_per_token(),
+            held: facts.weights(),
+            kept: facts.kept_read(filled, setting.cache_type_k, setting.cache_type_v),
+        }
     }
 
-    fn add(&mut self, facts: &Facts, setting: &Setting, filled: u64, layer: &Layer) {
-        self.read += layer.weights.saturating_sub(layer.experts) + facts.experts_read(layer.experts);
-        self.held += layer.weights;
-        let kept = facts.kept_by(layer).read(filled, setting.cache_type_k, setting.cache_type_v);
-        self.kept = self.kept.saturating_add(kept);
+    fn of(facts: &Facts, setting: &Setting, filled: u64, layers: Range<usize>) -> Self {
+        let sum = facts.sum(layers.clone());
+        let kept = facts.kept_read_of(layers, filled, setting.cache_type_k, setting.cache_type_v);
+        Self { read: sum.read(), held: sum.weights, kept }
     }
 
     fn output(&mut self, facts: &Facts) {
@@ -117,7 +130,7 @@ impl Part {
 
 #[cfg(test)]
 mod tests {
-    use types::{Backend, DeviceName};
+    use types::Backend;
 
     use super::*;
     use crate::memory::tests::{QWEN3_30B_A3B, facts, setting, smollm2};
