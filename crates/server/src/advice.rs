@@ -18,7 +18,7 @@ use fit::Machine;
 use fit::speed::Engine;
 use hardware::{CardMemory, OverrideError, Overrides, Settings, System, Watch};
 use lru::LruCache;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use types::{ByteCount, MemoryUse};
@@ -66,6 +66,8 @@ struct Ready {
     book: Book,
     hardware: Watch,
     state: ArcSwap<State>,
+    /// Who may reckon now: as many as there are cores. The others wait, and may find it done.
+    turns: Semaphore,
 }
 
 /// The machine at one moment, and what was reckoned for it.
@@ -123,7 +125,7 @@ impl Advice {
         let book = book.await.expect("reading the embedded catalogue does not panic");
         let state = ArcSwap::from_pointee(State::of(hardware.system(), &self.node, &self.config));
         let (mut machine, mut node) = (hardware.changes(), self.node.view());
-        let ready = Arc::new(Ready { book, hardware, state });
+        let ready = Arc::new(Ready { book, hardware, state, turns: Semaphore::new(cores()) });
         publish.send_replace(Some(Arc::clone(&ready)));
         loop {
             // What is asked most is made before it is asked.
@@ -193,6 +195,8 @@ impl Advice {
         let ready = self.ready().await?;
         let machine = ready.state.load().machine_with(&advisor::plan_terms(&request)?, &self.config)?;
         // Many accelerators are tried: some milliseconds.
+        let reckoning = Arc::clone(&ready);
+        let _turn = reckoning.turn().await;
         let made = tokio::task::spawn_blocking(move || advisor::plan(&ready.book, &machine, &request));
         let advisor::Plan { mut answer, memory } = made.await.expect("planning does not panic")?;
         if let Some(need) = memory {
@@ -244,11 +248,20 @@ impl Advice {
 }
 
 impl Ready {
+    async fn turn(&self) -> SemaphorePermit<'_> {
+        self.turns.acquire().await.expect("nobody closes it")
+    }
+
     async fn list(self: &Arc<Self>, query: Query, config: &Config) -> Result<Kept, Refusal> {
         let state = self.state.load_full();
         let key = format!("{query:?}");
-        if let Some(kept) = lock(&state.answers).get(&key) {
-            return Ok(kept.clone());
+        let kept = || lock(&state.answers).get(&key).cloned();
+        if let Some(kept) = kept() {
+            return Ok(kept);
+        }
+        let _turn = self.turn().await;
+        if let Some(kept) = kept() {
+            return Ok(kept);
         }
         let analysed = self.analysed(&state, &query.terms, config).await?;
         let ready = Arc::clone(self);
@@ -395,6 +408,10 @@ fn json(node: &NodeName, system: &api::SystemInfo, total: usize, query: &Query, 
     let answer =
         Answer { node, system, total_models: total, returned_models: rows.len(), filters: &query.echo, models: rows };
     serde_json::to_vec(&answer).expect("a list is plain data")
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
