@@ -23,6 +23,22 @@ pub struct Known {
     pub installed: HashMap<String, Vec<(String, Option<f64>)>>,
 }
 
+impl Known {
+    /// How fast a model ran here in this quantisation, tok/s.
+    pub fn speed(&self, model: &str, quantization: &str) -> Option<f64> {
+        let last = model.rsplit('/').next().unwrap_or_default().to_lowercase();
+        let same = |(label, _): &&(String, Option<f64>)| label.eq_ignore_ascii_case(quantization);
+        self.installed.get(&last)?.iter().find(same)?.1
+    }
+
+    /// The same of another machine, which has run nothing.
+    #[must_use]
+    pub fn elsewhere(mut self) -> Self {
+        self.installed.values_mut().flatten().for_each(|(_, tps)| *tps = None);
+        self
+    }
+}
+
 /// How every model fits.
 #[derive(Debug)]
 pub struct Analysis {
@@ -149,12 +165,10 @@ fn by(sort: Sort, (a, of_a): (&Row, &Entry), (b, of_b): (&Row, &Entry)) -> Order
 impl Row {
     fn new(index: usize, entry: &Entry, assessment: Assessment, known: &Known) -> Self {
         let here = known.installed.get(&entry.name);
-        let measured = here.and_then(|variants| {
-            let quantization = entry.quantizations[assessment.variant].as_str();
-            let same = variants.iter().find(|(label, _)| label.eq_ignore_ascii_case(quantization));
-            same.and_then(|(_, tps)| *tps)
-                .filter(|_| entry.candidate.variants[assessment.variant].engine == Engine::LlamaCpp)
-        });
+        let by_llama_cpp = entry.candidate.variants[assessment.variant].engine == Engine::LlamaCpp;
+        let measured = (here.is_some() && by_llama_cpp)
+            .then(|| known.speed(&entry.model.id, entry.quantizations[assessment.variant].as_str()))
+            .flatten();
         let tps = measured.unwrap_or_else(|| fit::rate(entry.model.use_case, &assessment.speed));
         Self {
             entry: index,

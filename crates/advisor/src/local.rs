@@ -112,6 +112,7 @@ impl Book {
         };
         let text = model.id.to_lowercase();
         self.insert(Entry {
+            name: text.clone(),
             parameter_count: count(parameters),
             category: category(use_case),
             quantizations: vec![quantization],

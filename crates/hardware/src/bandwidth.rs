@@ -24,17 +24,28 @@ const PLAUSIBLE: std::ops::Range<f64> = 1e8..1e14;
 const MACHINES_MAX: usize = 32;
 
 /// What all cores read together, bytes/s: from the file in `folder` if it was measured for a processor of this name
-/// with as many cores, else measured now (and kept, if the folder can be written). `None` if memory is too short to
+/// with as many cores, else measured now (and kept, if the machine has little else to do and the folder can be written). `None` if memory is too short to
 /// measure. Blocks.
 pub fn once(folder: &Path, cpu: &Cpu, ram: Ram) -> Option<f64> {
+    kept_or_measured(folder, cpu, ram, is_quiet(cpu.cores))
+}
+
+fn kept_or_measured(folder: &Path, cpu: &Cpu, ram: Ram, quiet: bool) -> Option<f64> {
     if let Some(bandwidth) = kept(folder, cpu) {
         return Some(bandwidth);
     }
     let bandwidth = measure(cpu.cores, ram.available)?;
-    if let Err(error) = keep(folder, cpu, bandwidth) {
+    // What others read at the same time is missing from what was measured: the next start measures again.
+    if quiet && let Err(error) = keep(folder, cpu, bandwidth) {
         tracing::warn!(%error, folder = %folder.display(), "cannot keep the measured memory bandwidth: it will be measured again");
     }
     Some(bandwidth)
+}
+
+/// Whether less than half of the cores had work in the last minute; `true` where the system does not tell.
+fn is_quiet(cores: u32) -> bool {
+    let load = read_text(Path::new("/proc/loadavg")).ok().and_then(|text| text.split(' ').next()?.parse::<f64>().ok());
+    load.is_none_or(|load| load < f64::from(cores) / 2.0)
 }
 
 /// Measures it: each of `cores` threads reads its own memory for 120 ms, after filling it. Bytes/s of all together.
@@ -128,7 +139,9 @@ mod tests {
     fn is_measured_once_for_each_processor() {
         let folder = tempfile::tempdir().unwrap();
         let ram = Ram { total: ByteCount::gib(1), available: ByteCount::gib(1) };
-        let first = once(folder.path(), &cpu("A", 2), ram).unwrap();
+        kept_or_measured(folder.path(), &cpu("A", 2), ram, false).unwrap();
+        assert_eq!(once(folder.path(), &cpu("A", 2), Ram::default()), None, "measured under load, it is not kept");
+        let first = kept_or_measured(folder.path(), &cpu("A", 2), ram, true).unwrap();
         assert!(PLAUSIBLE.contains(&first));
         // With no memory to measure in, it can only come from the file.
         assert_eq!(once(folder.path(), &cpu("A", 2), Ram::default()), Some(first));

@@ -193,12 +193,22 @@ impl Advice {
     /// What a model takes here.
     pub(crate) async fn plan(&self, request: PlanRequest) -> Result<PlanAnswer, Refusal> {
         let ready = self.ready().await?;
-        let machine = ready.state.load().machine_with(&advisor::plan_terms(&request)?, &self.config)?;
+        let terms = advisor::plan_terms(&request)?;
+        let state = ready.state.load_full();
+        let machine = state.machine_with(&terms, &self.config)?;
         // Many accelerators are tried: some milliseconds.
         let reckoning = Arc::clone(&ready);
         let _turn = reckoning.turn().await;
         let made = tokio::task::spawn_blocking(move || advisor::plan(&ready.book, &machine, &request));
         let advisor::Plan { mut answer, memory } = made.await.expect("planning does not panic")?;
+        // What ran here is known better than it can be reckoned.
+        let measured = state.known.speed(&answer.model, &answer.quant).filter(|_| terms.overrides().is_none());
+        if let (Some(tps), Some(here)) = (measured, &mut answer.here) {
+            here.estimated_tps = Some(tps);
+            answer.paths.iter_mut().filter(|path| path.run_mode == here.run_mode).for_each(|path| {
+                path.estimated_tps = Some(tps);
+            });
+        }
         if let Some(need) = memory {
             let leave = self.node.view().borrow().would_leave(&need);
             answer.would_leave = leave.iter().map(ToString::to_string).collect();
@@ -287,7 +297,9 @@ impl Ready {
             None => Arc::clone(&state.system),
         };
         let machine = state.machine_with(&terms, config)?;
-        let (ready, known) = (Arc::clone(self), state.known.clone());
+        let known = state.known.clone();
+        let known = if terms.overrides().is_some() { known.elsewhere() } else { known };
+        let ready = Arc::clone(self);
         let made = tokio::task::spawn_blocking(move || Analysed {
             analysis: Analysis::of(&ready.book, &machine, &terms, &known),
             system,
@@ -320,6 +332,9 @@ impl State {
         for model in view.library.models() {
             let variants = known.installed.entry(model.key.id.as_str().to_lowercase()).or_default();
             variants.push((model.key.variant.as_str().to_owned(), node.speed_of(&model.key)));
+        }
+        if config.simulate.is_some() {
+            known = known.elsewhere();
         }
         Self {
             machine: limited(advisor::machine(&system, &held), config),
