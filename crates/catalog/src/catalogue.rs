@@ -236,16 +236,23 @@ pub struct Repacks {
 }
 
 impl Catalogue {
-    /// The one that comes with the program. Parsed once, at the first call: some milliseconds.
+    /// The one that comes with the program, parsed once and kept for as long as that runs.
     pub fn embedded() -> &'static Self {
-        static EMBEDDED: LazyLock<Catalogue> = LazyLock::new(|| {
-            let mut catalogue = Catalogue::default();
-            for (file, text) in FILES {
-                catalogue.add(file, text).expect("the embedded rows are checked by a test");
-            }
-            catalogue
-        });
+        static EMBEDDED: LazyLock<Catalogue> = LazyLock::new(Catalogue::read_embedded);
         &EMBEDDED
+    }
+
+    /// The one that comes with the program, parsed anew: for who adds to it, and does not keep it. Takes some tens of
+    /// milliseconds.
+    ///
+    /// # Panics
+    /// Never: a test has read the same text.
+    pub fn read_embedded() -> Self {
+        let mut catalogue = Self::default();
+        for (file, text) in FILES {
+            catalogue.add(file, text).expect("the embedded rows are checked by a test");
+        }
+        catalogue
     }
 
     /// Adds the rows of a file; a row replaces one of the same id. Nothing is changed if any row is refused. Repacks of

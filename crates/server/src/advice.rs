@@ -128,8 +128,10 @@ impl Advice {
         let ready = Arc::new(Ready { book, hardware, state, turns: Semaphore::new(cores()) });
         publish.send_replace(Some(Arc::clone(&ready)));
         loop {
-            // What is asked most is made before it is asked.
-            let _kept = ready.list(Query::default(), &self.config).await;
+            // Reckoned before anybody asks.
+            let state = ready.state.load_full();
+            let _kept = ready.analysed(&state, &Terms::default(), &self.config).await;
+            drop(state);
             // Both arms only wait for a change, and miss none when cancelled.
             let lives = tokio::select! {
                 changed = machine.changed() => changed.is_ok(),

@@ -29,8 +29,9 @@ pub(crate) fn with_additions(data_dir: &Path) -> (Catalogue, Vec<String>) {
 pub fn catalogue_status(data_dir: &Path) -> CatalogueStatus {
     let (files, mut notes) = hub::overlay(data_dir);
     let names = files.iter().map(|(name, _)| name.clone()).collect();
+    let embedded = Catalogue::read_embedded().models().len();
     let all = with(files, &mut notes).models().len();
-    CatalogueStatus { embedded: Catalogue::embedded().models().len(), all, files: names, notes }
+    CatalogueStatus { embedded, all, files: names, notes }
 }
 
 /// Asks the Hugging Face hub for models that are new, and writes them down in the data folder.
@@ -55,7 +56,7 @@ pub async fn update_catalogue(
 }
 
 fn with(files: Vec<(String, String)>, notes: &mut Vec<String>) -> Catalogue {
-    let mut catalogue = Catalogue::embedded().clone();
+    let mut catalogue = Catalogue::read_embedded();
     for (name, text) in files {
         if let Err(problems) = catalogue.add(&name, &text) {
             notes.push(format!("left out of the catalogue: {problems}"));
