@@ -171,3 +171,23 @@ proptest! {
         prop_assert!(estimate(&machine, &work).decode_tps >= speed.decode_tps);
     }
 }
+
+#[test]
+fn wide_memory_of_a_processor_is_read_as_a_cards() {
+    let of = |bandwidth: Option<f64>, unified| {
+        let accelerator = Accelerator {
+            device: DeviceName::new("ROCm0"),
+            backend: Backend::Rocm,
+            memory: ByteCount::gib(96),
+            unified,
+            bandwidth,
+            flops: None,
+            link: None,
+        };
+        Platform::of(Engine::LlamaCpp, &accelerator)
+    };
+    assert_eq!(of(Some(256e9), true), Platform::LlamaRocm);
+    assert_eq!(of(Some(120e9), true), Platform::LlamaIntegrated);
+    assert_eq!(of(None, true), Platform::LlamaIntegrated);
+    assert_eq!(of(Some(960e9), false), Platform::LlamaRocm);
+}
