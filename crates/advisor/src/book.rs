@@ -137,7 +137,13 @@ fn offers(model: &Model) -> Vec<Quantization> {
     if model.shape.gguf.is_some() {
         let of_gguf = |one: &&Repository| one.format == Format::Gguf;
         let known = model.repositories.iter().filter(of_gguf).flat_map(|one| &one.quantizations).map(String::as_str);
-        labels.extend(known.filter(|label| LADDER.contains(label) || *label == "MXFP4"));
+        let own = model.repositories.first().map_or(&[][..], |own| &own.quantizations);
+        if own.iter().any(|label| label == "MXFP4") {
+            // Its files keep the bits it was trained in, whatever they are called.
+            labels.push("MXFP4");
+        } else {
+            labels.extend(known.filter(|label| LADDER.contains(label) || *label == "MXFP4"));
+        }
         if labels.is_empty() {
             labels.extend(LADDER_OF_NONE);
         }
