@@ -30,7 +30,7 @@ use crate::{catalogue, engine_program};
 /// Sets of terms whose analysis is kept.
 const ANALYSES_KEPT: NonZeroUsize = NonZeroUsize::new(8).expect("8 is not 0");
 /// Answers that are kept; the largest is some megabytes.
-const ANSWERS_KEPT: NonZeroUsize = NonZeroUsize::new(32).expect("32 is not 0");
+const ANSWERS_KEPT: NonZeroUsize = NonZeroUsize::new(16).expect("16 is not 0");
 /// A device's memory must have changed by so much, or by a fiftieth, for everything to be reckoned anew.
 const CHANGE_LEAST: ByteCount = ByteCount::mib(256);
 
