@@ -19,7 +19,7 @@ const CELL_PADDING: u64 = 256;
 /// What the estimator must know of a model.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
-    layers: Arc<Vec<Layer>>,
+    layers: Arc<[Layer]>,
     /// What layers keep, each kind once, and how many layers are of it.
     kinds: Arc<Vec<(Kept, u64)>>,
     totals: Totals,
@@ -48,11 +48,13 @@ pub(crate) struct Outside {
     pub(crate) parameters_active: u64,
 }
 
-/// One layer, and all before it.
+/// One layer, and all before it. There are half a million of them in a catalogue: they hold no more than they must.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Layer {
-    /// Up to the end of this layer.
-    sum: Sum,
+    /// All weights up to the end of this layer.
+    weights: ByteCount,
+    /// Of these, the routed experts.
+    experts: ByteCount,
     /// Which of the kinds it is of.
     kind: usize,
 }
@@ -286,13 +288,13 @@ impl Facts {
 
     /// Of these layers, counted from 0.
     pub(crate) fn sum(&self, layers: Range<usize>) -> Sum {
-        let upto = |end: usize| end.checked_sub(1).map(|last| self.layers[last].sum).unwrap_or_default();
+        let upto = |end: usize| match end.checked_sub(1) {
+            Some(last) => (self.layers[last].weights, self.layers[last].experts),
+            None => (ByteCount::ZERO, ByteCount::ZERO),
+        };
         let (before, all) = (upto(layers.start), upto(layers.end));
-        Sum {
-            weights: all.weights.saturating_sub(before.weights),
-            experts: all.experts.saturating_sub(before.experts),
-            experts_read: all.experts_read.saturating_sub(before.experts_read),
-        }
+        let experts = all.1.saturating_sub(before.1);
+        Sum { weights: all.0.saturating_sub(before.0), experts, experts_read: self.experts_read(experts) }
     }
 
     /// As [`Facts::kept`], of these layers only.
@@ -367,6 +369,7 @@ fn padded(cells: u64) -> u64 {
 #[derive(Default)]
 struct Draft {
     facts: Facts,
+    layers: Vec<Layer>,
 }
 
 impl Draft {
@@ -379,10 +382,8 @@ impl Draft {
         kinds[kind].1 += 1;
         self.facts.totals.weights += weights;
         self.facts.totals.experts += experts;
-        // What a token reads of the experts is known when all is read.
         let Totals { weights, experts, .. } = self.facts.totals;
-        Arc::make_mut(&mut self.facts.layers)
-            .push(Layer { sum: Sum { weights, experts, experts_read: ByteCount::ZERO }, kind });
+        self.layers.push(Layer { weights, experts, kind });
     }
 
     fn tensor(&mut self, bytes: ByteCount, of_experts: bool) {
@@ -394,14 +395,7 @@ impl Draft {
     fn finish(mut self, outside: Outside, activations: Activations) -> Facts {
         self.facts.outside = outside;
         self.facts.activations = activations;
-        let mut layers = std::mem::take(&mut self.facts.layers);
-        let mut before = Sum::default();
-        for Layer { sum, .. } in Arc::make_mut(&mut layers) {
-            sum.experts_read =
-                before.experts_read + self.facts.experts_read(sum.experts.saturating_sub(before.experts));
-            before = *sum;
-        }
-        self.facts.layers = layers;
+        self.facts.layers = self.layers.into();
         self.facts
     }
 }
