@@ -132,13 +132,13 @@ impl Advice {
             let state = ready.state.load_full();
             let _kept = ready.analysed(&state, &Terms::default(), &self.config).await;
             drop(state);
-            // Both arms only wait for a change, and miss none when cancelled.
-            let lives = tokio::select! {
-                changed = machine.changed() => changed.is_ok(),
-                changed = node.changed() => changed.is_ok(),
-            };
-            if !lives {
-                return;
+            // Both arms only wait for a change, and miss none when cancelled. A simulated machine never changes; the
+            // node outlives neither `stop` nor us.
+            tokio::select! {
+                Ok(()) = machine.changed() => {}
+                changed = node.changed() => if changed.is_err() {
+                    return;
+                },
             }
             node.mark_unchanged();
             let fresh = State::of(Arc::clone(&machine.borrow_and_update()), &self.node, &self.config);
@@ -204,14 +204,16 @@ impl Advice {
         let made = tokio::task::spawn_blocking(move || advisor::plan(&ready.book, &machine, &request));
         let advisor::Plan { mut answer, memory } = made.await.expect("planning does not panic")?;
         // What ran here is known better than it can be reckoned.
-        let measured = state.known.speed(&answer.model, &answer.quant).filter(|_| terms.overrides().is_none());
+        let is_this_machine = terms.overrides().is_none() && self.config.simulate.is_none();
+        let measured = state.known.speed(&answer.model, &answer.quant).filter(|_| is_this_machine);
         if let (Some(tps), Some(here)) = (measured, &mut answer.here) {
             here.estimated_tps = Some(tps);
+            answer.feasible = answer.target_tps.is_none_or(|target| tps >= target);
             answer.paths.iter_mut().filter(|path| path.run_mode == here.run_mode).for_each(|path| {
                 path.estimated_tps = Some(tps);
             });
         }
-        if let Some(need) = memory {
+        if let Some(need) = memory.filter(|_| is_this_machine) {
             let leave = self.node.view().borrow().would_leave(&need);
             answer.would_leave = leave.iter().map(ToString::to_string).collect();
         }

@@ -383,7 +383,6 @@ fn kimi_linear(keys: &Keys<'_>, draft: &mut Draft) -> Adjusted {
         head: linear.need(&["head_dim"]),
         convolution: linear.number(&["short_conv_kernel_size"]).unwrap_or(4),
         full_gate: false,
-        full_decay: false,
     });
     Ok(())
 }

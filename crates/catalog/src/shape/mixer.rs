@@ -194,9 +194,6 @@ pub enum Recurrent {
         /// Whether the output's gate is one matrix instead of two of low rank (Kimi-K3, Ling-3). Default false.
         #[serde(default)]
         full_gate: bool,
-        /// Whether the decay is one matrix instead of two of low rank (Ling-3). Default false.
-        #[serde(default)]
-        full_decay: bool,
     },
     /// A gated short convolution (LFM2).
     ShortConvolution {
@@ -389,7 +386,7 @@ impl Recurrent {
                     small(mixed * convolution + 2 * value_heads + value),
                 ]
             }
-            Self::Kda { heads, head, convolution, full_gate, full_decay } => {
+            Self::Kda { heads, head, convolution, full_gate } => {
                 let width = heads * head;
                 let mut tensors = vec![
                     Tensor::matrix(Role::AttentionQuery, hidden, width),
@@ -399,12 +396,12 @@ impl Recurrent {
                     matrix(hidden, heads),
                     small(3 * width * convolution + 2 * width),
                 ];
-                for full in [full_gate, full_decay] {
-                    if full {
-                        tensors.push(matrix(hidden, width));
-                    } else {
-                        tensors.extend([matrix(hidden, head), matrix(head, width)]);
-                    }
+                // The decay, and the gate of the output where that is of low rank, too.
+                tensors.extend([matrix(hidden, head), matrix(head, width)]);
+                if full_gate {
+                    tensors.push(matrix(hidden, width));
+                } else {
+                    tensors.extend([matrix(hidden, head), matrix(head, width)]);
                 }
                 tensors
             }

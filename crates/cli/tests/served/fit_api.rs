@@ -2,7 +2,7 @@
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
-use testkit::{Answer, Method, Snug, gguf};
+use testkit::{Answer, Method, Snug, eventually, gguf};
 
 use crate::support::fake;
 
@@ -419,6 +419,21 @@ async fn another_machine_can_be_meant() {
     let (short, long) = (needed(2048).await, needed(32_768).await);
     // 36 layers, 8 KV heads of 128: 144 KiB a token.
     assert!((long - short - 30_720.0 * 147_456.0 / f64::from(1 << 30)).abs() < 0.5, "{short} {long}");
+}
+
+#[tokio::test]
+async fn models_are_found_while_another_machine_is_simulated() {
+    let stage = fake();
+    let models = stage.models_dir();
+    let stage = stage.arguments(&["--simulate", "16 GB"]);
+    let snug = stage.start().await;
+    let installed = async || {
+        let (_, rows) = list(&snug, "/api/v1/models/Qwen%2FQwen3-8B").await;
+        rows.iter().find(|row| row["name"] == "Qwen/Qwen3-8B").is_some_and(|row| row["installed"] == true)
+    };
+    assert!(!installed().await);
+    std::fs::write(models.join("Qwen3-8B-Q4_K_M.gguf"), "GGUF").unwrap();
+    eventually("the row says so", async || installed().await.then_some(())).await;
 }
 
 #[tokio::test]

@@ -1,3 +1,5 @@
+//! Published rates are met, every rule of the estimate holds, and nothing makes it panic.
+
 use proptest::prelude::*;
 use types::{Backend, ByteCount, DeviceName};
 

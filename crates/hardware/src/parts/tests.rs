@@ -1,3 +1,5 @@
+//! What drivers call their devices finds the right part; the table is complete and believable.
+
 use std::collections::HashSet;
 
 use super::*;
