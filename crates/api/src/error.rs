@@ -44,6 +44,8 @@ pub enum ErrorType {
     PermissionError,
     /// Too much at once; try again later.
     RateLimitError,
+    /// Not enough room on disk.
+    InsufficientStorage,
     /// We or the engine are at fault.
     ServerError,
 }

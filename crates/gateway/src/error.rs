@@ -8,7 +8,7 @@ use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Method, StatusCode};
 use route::Unavailable;
 use serde_json::{Value, json};
-use types::LoadFailure;
+use types::{ByteCount, LoadFailure};
 
 /// An error answer: OpenAI's error object, with the message again as `detail`.
 #[derive(Debug, Clone, PartialEq)]
@@ -151,6 +151,20 @@ impl From<Unavailable> for ApiError {
                 Self::unavailable("model_loading", message)
                     .with_details(json!({ "model": model.to_string(), "state": state, "waited_ms": waited_ms }))
                     .with_retry_after(retry_after)
+            }
+            Unavailable::Downloading { model, percent, retry_after } => Self::unavailable("model_downloading", message)
+                .with_details(
+                    json!({ "model": model.to_string(), "state": "Downloading", "percent_complete": percent }),
+                )
+                .with_retry_after(retry_after),
+            Unavailable::StorageFull { model, available, required, limit } => {
+                let kind = ErrorType::InsufficientStorage;
+                Self::new(StatusCode::INSUFFICIENT_STORAGE, kind, "insufficient_storage", message).with_details(json!({
+                    "model": model.to_string(),
+                    "available_bytes": available.as_u64(),
+                    "required_bytes": required.as_u64(),
+                    "storage_limit_bytes": limit.map_or(0, ByteCount::as_u64),
+                }))
             }
             Unavailable::Unloaded { model } => Self::unavailable("model_unloaded", message)
                 .with_details(json!({ "model": model.to_string() }))

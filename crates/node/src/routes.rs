@@ -25,7 +25,10 @@ pub(crate) fn routes(library: &Library, running: &[Running]) -> Routes {
         let Some(listing) = listings.get(&model.key) else { continue };
         let instance = running.iter().find(|one| one.model.key == model.key && one.going == Going::Stays);
         let target = instance.and_then(|instance| instance.target.clone());
-        routes.by_name.insert(name.to_owned(), route::Route { listing: Arc::clone(listing), target });
+        routes.by_name.insert(
+            name.to_owned(),
+            route::Route { listing: Arc::clone(listing), provider: types::Provider::Llama, target },
+        );
     }
     for id in library.ids() {
         if let Some(route) = routes.by_name.get(id.as_str()) {

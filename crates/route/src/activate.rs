@@ -4,7 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
-use types::{LoadFailure, ModelKey};
+use types::{ByteCount, LoadFailure, ModelKey};
 
 use crate::Lease;
 
@@ -79,6 +79,31 @@ pub enum Unavailable {
         waited: Duration,
         /// When to try again.
         retry_after: Duration,
+    },
+    /// Its files are being fetched.
+    #[error("{model} is being downloaded ({percent:.0} % so far); ask again in a while")]
+    Downloading {
+        /// Which model.
+        model: ModelKey,
+        /// How much of it is here, 0 to 100.
+        percent: f64,
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// Its files would have to be fetched, and there is no room for them.
+    #[error(
+        "no room on disk for {model}: it takes {required}, {available} may be written{}",
+        limit.map(|limit| format!(" (models may take {limit})")).unwrap_or_default()
+    )]
+    StorageFull {
+        /// Which model.
+        model: ModelKey,
+        /// What may be written for models now.
+        available: ByteCount,
+        /// What it takes.
+        required: ByteCount,
+        /// What all models together may take; `None` for what the disk has.
+        limit: Option<ByteCount>,
     },
     /// It was unloaded by hand while the caller waited.
     #[error("{model} was unloaded while it was waited for; ask again to load it")]

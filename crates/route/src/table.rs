@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use types::Provider;
 
 use crate::Target;
 
@@ -12,6 +13,8 @@ use crate::Target;
 pub struct Route {
     /// What `/v1/models` says about it.
     pub listing: Arc<Listing>,
+    /// Who runs it: an engine of this machine, which has targets, or somebody else.
+    pub provider: Provider,
     /// The ready instance, if one is.
     pub target: Option<Arc<Target>>,
 }

@@ -10,6 +10,7 @@ mod device;
 mod failure;
 mod instance;
 mod model;
+mod provider;
 
 pub use backend::Backend;
 pub use bytes::{ByteCount, ParseByteCountError};
@@ -18,3 +19,4 @@ pub use device::{DeviceMemory, DeviceName, MemoryUse};
 pub use failure::{Action, FailureClass, LoadFailure};
 pub use instance::{InstanceId, InstanceState, LoadPhase};
 pub use model::{Mode, ModelId, ModelKey, Variant};
+pub use provider::{Provider, UnknownProvider};
