@@ -74,9 +74,15 @@ impl House {
         let other = Arc::new(listing("other", "Unloaded"));
         let mut by_name = HashMap::new();
         for name in [MODEL, "org/model:Q4_0"] {
-            by_name.insert(name.to_owned(), Route { listing: Arc::clone(&ready), provider: types::Provider::Llama, target: target.clone() });
+            by_name.insert(
+                name.to_owned(),
+                Route { listing: Arc::clone(&ready), provider: types::Provider::Llama, target: target.clone() },
+            );
         }
-        by_name.insert("other".to_owned(), Route { listing: Arc::clone(&other), provider: types::Provider::Llama, target: None });
+        by_name.insert(
+            "other".to_owned(),
+            Route { listing: Arc::clone(&other), provider: types::Provider::Llama, target: None },
+        );
         self.table.publish(Routes { by_name, listed: vec![ready, other] });
     }
 
