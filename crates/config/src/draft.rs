@@ -9,7 +9,7 @@ use crate::document::{self, Entry, Value};
 use crate::folders::Folders;
 use crate::problem::{Place, Problem, Problems};
 use crate::section::Section;
-use crate::sections::{Engine, FolderKeys, Gateway, Logging, Model, Node, Server};
+use crate::sections::{Engine, FolderKeys, Gateway, Hardware, Library, Logging, Model, Node, Server, Storage};
 use crate::setting::Context;
 use crate::sources::{DOORS, FILE_VARIABLE, Sources};
 
@@ -17,16 +17,19 @@ use crate::sources::{DOORS, FILE_VARIABLE, Sources};
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// The tables of the file besides `[[models]]`.
-const TABLES: [&str; 3] = ["engine", "gateway", "logging"];
+const TABLES: [&str; 5] = ["engine", "gateway", "storage", "hardware", "logging"];
 
 /// Values so far.
 #[derive(Default)]
 pub(crate) struct Draft {
     pub(crate) server: Server,
     pub(crate) folders: FolderKeys,
+    pub(crate) library: Library,
     pub(crate) node: Node,
     pub(crate) engine: Engine,
     pub(crate) gateway: Gateway,
+    pub(crate) storage: Storage,
+    pub(crate) hardware: Hardware,
     pub(crate) logging: Logging,
     pub(crate) models: Vec<Model>,
     /// Key to the place of the value that won.
@@ -80,9 +83,12 @@ impl Draft {
             Some(folders) if self.problems.0.is_empty() => Ok(Config {
                 server: self.server,
                 folders,
+                library: self.library,
                 node: self.node,
                 engine: self.engine,
                 gateway: self.gateway,
+                storage: self.storage,
+                hardware: self.hardware,
                 logging: self.logging,
                 models: self.models,
             }),
@@ -140,7 +146,10 @@ impl Draft {
                 }
                 (Value::Table(inner), table) if TABLES.contains(&table) => {
                     for entry in inner {
-                        self.set(&format!("{table}.{}", entry.key), &entry.value, at(entry.line), context);
+                        let key = format!("{table}.{}", entry.key);
+                        if self.entries_are_sound(&key, &entry.value, at, context) {
+                            self.set(&key, &entry.value, at(entry.line), context);
+                        }
                     }
                 }
                 (_, table) if TABLES.contains(&table) => {
@@ -150,6 +159,33 @@ impl Draft {
                 (value, key) => self.set(key, value, place, context),
             }
         }
+    }
+
+    /// Looks at each entry of a table that is one key's value, so that what is wrong with it is told at its own line.
+    /// Anything but a table is sound here.
+    fn entries_are_sound(
+        &mut self,
+        path: &str,
+        value: &Value,
+        at: &dyn Fn(usize) -> Place,
+        context: &Context<'_>,
+    ) -> bool {
+        let Value::Table(entries) = value else { return true };
+        let Some((table, key)) = path.split_once('.') else { return true };
+        if table != "hardware" || !Hardware::KEYS.contains(&key) {
+            return true;
+        }
+        let mut sound = true;
+        for entry in entries {
+            let path = format!("{path}.{}", entry.key);
+            self.places.insert(path.clone(), at(entry.line));
+            let alone = Value::Table(vec![entry.clone()]);
+            if let Some(Err(message)) = Hardware::default().set(key, &alone, context) {
+                self.report(&path, message);
+                sound = false;
+            }
+        }
+        sound
     }
 
     fn read_models(&mut self, items: &[Value], place: &Place, at: &dyn Fn(usize) -> Place, context: &Context<'_>) {
@@ -180,9 +216,12 @@ impl Draft {
                 .server
                 .set(path, value, context)
                 .or_else(|| self.folders.set(path, value, context))
+                .or_else(|| self.library.set(path, value, context))
                 .or_else(|| self.node.set(path, value, context)),
             Some(("engine", key)) => self.engine.set(key, value, context),
             Some(("gateway", key)) => self.gateway.set(key, value, context),
+            Some(("storage", key)) => self.storage.set(key, value, context),
+            Some(("hardware", key)) => self.hardware.set(key, value, context),
             Some(("logging", key)) => self.logging.set(key, value, context),
             // Only entries of [[models]] remain, and the one that is being read is the last.
             Some((_, key)) => self.models.last_mut().and_then(|model| model.set(key, value, context)),
@@ -223,8 +262,15 @@ fn read_bounded(file: &Path) -> Result<String, String> {
 /// What to say of a key that does not exist: the one that was meant, if one is close.
 fn unknown(path: &str) -> String {
     let (table, key) = path.split_once('.').map_or(("", path), |(table, key)| (table, key));
-    let root = || Server::KEYS.iter().chain(FolderKeys::KEYS).chain(Node::KEYS).chain(&TABLES).chain(&["models"]);
-    let tables = [("engine", Engine::KEYS), ("gateway", Gateway::KEYS), ("logging", Logging::KEYS)];
+    let keys = [Server::KEYS, FolderKeys::KEYS, Library::KEYS, Node::KEYS, &TABLES, &["models"]];
+    let root = || keys.iter().copied().flatten();
+    let tables = [
+        ("engine", Engine::KEYS),
+        ("gateway", Gateway::KEYS),
+        ("storage", Storage::KEYS),
+        ("hardware", Hardware::KEYS),
+        ("logging", Logging::KEYS),
+    ];
     let here: Vec<&str> = match table {
         "" => root().copied().collect(),
         table if table.starts_with("models[") => Model::KEYS.to_vec(),
