@@ -98,6 +98,12 @@ pub enum Error {
         #[source]
         source: hub::Error,
     },
+    /// A file that was named to snug, and does not lie where snug puts files.
+    #[error("{} lies outside snug's folders; delete it yourself, or leave out its model", path.display())]
+    Foreign {
+        /// Which.
+        path: PathBuf,
+    },
     /// A file cannot be deleted.
     #[error("cannot delete {}", path.display())]
     Delete {

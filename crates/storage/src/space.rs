@@ -1,8 +1,10 @@
 //! How much may be written for models: what the disk has free, and what their owner allows.
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use hub::download::Downloads;
 use types::ByteCount;
 
 /// What is left free on the disk whatever the limit says: a full disk harms more than models.
@@ -15,6 +17,8 @@ pub(crate) struct Disk {
     /// Bytes; 0 for no limit.
     limit: AtomicU64,
     node: node::Handle,
+    /// What is on its way counts as written.
+    downloads: OnceLock<Downloads>,
 }
 
 /// The disk at one moment.
@@ -42,7 +46,12 @@ impl Usage {
 
 impl Disk {
     pub(crate) fn new(folder: PathBuf, limit: Option<ByteCount>, node: node::Handle) -> Self {
-        Self { folder, limit: AtomicU64::new(limit.map_or(0, ByteCount::as_u64)), node }
+        Self { folder, limit: AtomicU64::new(limit.map_or(0, ByteCount::as_u64)), node, downloads: OnceLock::new() }
+    }
+
+    /// Has partial files counted. They are the downloads', which ask us for room.
+    pub(crate) fn count_partial(&self, downloads: Downloads) {
+        let _once = self.downloads.set(downloads);
     }
 
     pub(crate) fn set_limit(&self, limit: Option<ByteCount>) {
@@ -53,7 +62,10 @@ impl Disk {
         let (total, free) = space(&self.folder).unwrap_or_default();
         let view = self.node.view();
         let view = view.borrow();
-        let used = view.library.models().filter(|model| model.present).map(|model| model.size).sum();
+        let here: ByteCount = view.library.models().filter(|model| model.present).map(|model| model.size).sum();
+        let jobs = self.downloads.get().map(Downloads::jobs);
+        let partial: ByteCount = jobs.iter().flat_map(|jobs| jobs.iter()).map(|job| job.bytes_done).sum();
+        let used = here + partial;
         let limit = Some(self.limit.load(Ordering::Relaxed)).filter(|&limit| limit > 0).map(ByteCount::bytes);
         Usage { total, free, used, limit }
     }
