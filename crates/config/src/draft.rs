@@ -147,9 +147,8 @@ impl Draft {
                 (Value::Table(inner), table) if TABLES.contains(&table) => {
                     for entry in inner {
                         let key = format!("{table}.{}", entry.key);
-                        if self.entries_are_sound(&key, &entry.value, at, context) {
-                            self.set(&key, &entry.value, at(entry.line), context);
-                        }
+                        let value = self.sound_entries(&key, &entry.value, at, context);
+                        self.set(&key, &value, at(entry.line), context);
                     }
                 }
                 (_, table) if TABLES.contains(&table) => {
@@ -161,31 +160,26 @@ impl Draft {
         }
     }
 
-    /// Looks at each entry of a table that is one key's value, so that what is wrong with it is told at its own line.
-    /// Anything but a table is sound here.
-    fn entries_are_sound(
+    /// Of a table that is one key's value, the entries that can be read. What is wrong with the others is told here, each
+    /// at its own line. Anything else comes back as it is.
+    fn sound_entries(
         &mut self,
         path: &str,
         value: &Value,
         at: &dyn Fn(usize) -> Place,
         context: &Context<'_>,
-    ) -> bool {
-        let Value::Table(entries) = value else { return true };
-        let Some((table, key)) = path.split_once('.') else { return true };
-        if table != "hardware" || !Hardware::KEYS.contains(&key) {
-            return true;
-        }
-        let mut sound = true;
+    ) -> Value {
+        let (Value::Table(entries), Some(key)) = (value, path.strip_prefix("hardware.")) else { return value.clone() };
+        let mut sound = Vec::with_capacity(entries.len());
         for entry in entries {
             let path = format!("{path}.{}", entry.key);
             self.places.insert(path.clone(), at(entry.line));
-            let alone = Value::Table(vec![entry.clone()]);
-            if let Some(Err(message)) = Hardware::default().set(key, &alone, context) {
-                self.report(&path, message);
-                sound = false;
+            match Hardware::default().set(key, &Value::Table(vec![entry.clone()]), context) {
+                Some(Err(message)) => self.report(&path, message),
+                _ => sound.push(entry.clone()),
             }
         }
-        sound
+        Value::Table(sound)
     }
 
     fn read_models(&mut self, items: &[Value], place: &Place, at: &dyn Fn(usize) -> Place, context: &Context<'_>) {
