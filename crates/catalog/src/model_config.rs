@@ -44,6 +44,9 @@ use read::Fields;
 /// Largest number of tokens that a field may say.
 const MOST_TOKENS: u64 = i32::MAX as u64;
 
+/// How deep a field may nest: what is written into a file must be readable again, two levels further down.
+const DEEPEST: usize = 32;
+
 /// Place in the order of preference where none is given.
 const RANKING: u64 = 50;
 
@@ -117,6 +120,9 @@ impl ModelConfig {
             let reason = format!("must be a JSON object with `model` and `provider`, is {}", read::shown(patch));
             return Err(Problem::new("", reason).into());
         };
+        if let Some((field, _)) = patch.iter().find(|(_, value)| is_deeper(value, DEEPEST)) {
+            return Err(Problem::new(field, format!("must not nest deeper than {DEEPEST} levels")).into());
+        }
         let mut problems = Problems::default();
         // A merge keeps the rest, yet it must say whose rest.
         if patch.get("model").is_none_or(Value::is_null) {
@@ -260,7 +266,7 @@ impl Facts {
         fields.text("version", text::line);
         let mode = fields.word("mode", &MODES);
         let ranking = fields.whole("ranking", 0..=100, "from 0 to 100");
-        let api_base = fields.text("api_base", text::url);
+        let api_base = fields.text("api_base", text::url_or_none);
         let api_key = fields.secret("api_key");
         let file_path = fields.text("file_path", text::path);
         let [context_window, max_tokens, max_input_tokens, max_output_tokens] =
@@ -305,6 +311,15 @@ impl Facts {
             variants,
             runtime_options,
         })
+    }
+}
+
+/// Whether a value has more than so many levels.
+fn is_deeper(value: &Value, levels: usize) -> bool {
+    match value {
+        Value::Object(object) => levels == 0 || object.values().any(|value| is_deeper(value, levels - 1)),
+        Value::Array(list) => levels == 0 || list.iter().any(|value| is_deeper(value, levels - 1)),
+        _ => false,
     }
 }
 

@@ -137,6 +137,7 @@ pub fn merge_into(known: &mut BTreeMap<String, ModelConfig>, file: File) -> Prob
 }
 
 /// The text of a file with these configs as they were written, secrets and all: for its owner's eyes only.
+#[expect(clippy::missing_panics_doc, reason = "JSON values always have a text")]
 pub fn write_file<'a>(configs: impl IntoIterator<Item = &'a ModelConfig>) -> String {
     #[derive(Serialize)]
     struct Written<'a> {

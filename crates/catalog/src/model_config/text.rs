@@ -51,6 +51,11 @@ pub(super) fn url(text: &str) -> Result<(), String> {
     }
 }
 
+/// A web address without credentials, or nothing.
+pub(super) fn url_or_none(text: &str) -> Result<(), String> {
+    if text.is_empty() { Ok(()) } else { url(text) }
+}
+
 /// What stands between the scheme and the path of a web address.
 pub(super) fn authority(url: &str) -> Option<&str> {
     let (scheme, rest) = url.split_once("://")?;

@@ -93,8 +93,9 @@ fn has_path(url: &str) -> bool {
 pub(super) fn read_all(fields: &mut Fields<'_, '_>) -> Vec<VariantConfig> {
     let own = fields.object("download").and_then(|mut download| {
         download.text("cachePath", text::path);
-        // An empty object is what some tools write where there is nothing.
-        if download.has("url") { Download::read(&mut download) } else { None }
+        // Empty texts are what some tools write where there is nothing.
+        let is_written = download.value("url").is_some_and(|url| url != "");
+        if is_written { Download::read(&mut download) } else { None }
     });
     let mut names: Vec<String> = Vec::new();
     let read = fields.list("variants", |fields| {
