@@ -21,7 +21,7 @@ pub use fit::{
     Runtime, Runtimes, ScoreComponents, SystemAnswer, SystemInfo,
 };
 pub use health::{Health, NodeName, Readiness, Version};
-pub use load::{LoadAnswer, LoadDetails, LoadEvent, UnloadAnswer};
+pub use load::{ConsideredVariant, LoadAnswer, LoadDetails, LoadEvent, UnloadAnswer, VariantChoice};
 pub use models::{AvailableModel, AvailableModels, DeviceUse, LoadedModel, LoadedModels, Model, ModelList};
 pub use storage::{
     CleanupAnswer, CleanupCandidate, CleanupPolicy, CleanupPolicyPatch, CleanupPreview, DeleteAnswer, FlagAnswer,

@@ -15,11 +15,20 @@ const BODY_BYTES_MAX: usize = 4 << 20;
 /// # Errors
 /// 413 if it is too long, 400 if it is not JSON or not a `T`; the message says what is wrong and where.
 pub(crate) async fn read<T: DeserializeOwned>(request: Request) -> Result<T, ApiError> {
+    let empty = || ApiError::bad_request("invalid_json", "the request's body is empty; send a JSON object");
+    read_optional(request).await?.ok_or_else(empty)
+}
+
+/// The same where a body may be left out.
+///
+/// # Errors
+/// As [`read`].
+pub(crate) async fn read_optional<T: DeserializeOwned>(request: Request) -> Result<Option<T>, ApiError> {
     let body = bytes(request).await?;
     if body.trim_ascii().is_empty() {
-        return Err(ApiError::bad_request("invalid_json", "the request's body is empty; send a JSON object"));
+        return Ok(None);
     }
-    serde_json::from_slice(&body).map_err(|error| {
+    serde_json::from_slice(&body).map(Some).map_err(|error| {
         let code = if error.is_data() { "invalid_request" } else { "invalid_json" };
         ApiError::bad_request(code, format!("the request's body is not what it should be: {error}"))
     })

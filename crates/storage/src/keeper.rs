@@ -8,11 +8,11 @@ use std::time::{Duration, SystemTime};
 
 use catalog::model_config::ModelConfig;
 use hub::Client;
-use hub::download::{Downloads, Ended, FileWish, Room, Space};
+use hub::download::{Downloads, Ended, FileWish, JobView, Room, Space};
 use node::View;
 use serde_json::Value;
 use store::Store;
-use tokio::sync::{Notify, broadcast, mpsc};
+use tokio::sync::{Notify, broadcast, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use types::{ByteCount, DeviceName, ModelId, ModelKey, Variant};
@@ -182,6 +182,11 @@ impl Storage {
         self.0.configs.all().get(name).cloned()
     }
 
+    /// Some names of model configs, for a caller who asked for one that does not exist.
+    pub fn config_names(&self) -> Vec<String> {
+        self.0.configs.all().keys().take(NAMES_SHOWN).cloned().collect()
+    }
+
     /// Adds the models of a request; all or none. They can be asked for when this returns.
     ///
     /// # Errors
@@ -205,8 +210,7 @@ impl Storage {
     pub async fn remove_config(&self, name: &str) -> Result<(), Error> {
         let _changing = self.0.changing.lock().await;
         if !self.0.configs.all().contains_key(name) {
-            let known = self.0.configs.all().keys().take(NAMES_SHOWN).cloned().collect();
-            return Err(Error::NotFound { name: name.to_owned(), known });
+            return Err(Error::NotFound { name: name.to_owned(), known: self.config_names() });
         }
         let view = self.0.view();
         for model in view.library.models().filter(|model| model.key.id.as_str() == name) {
@@ -367,6 +371,34 @@ impl Storage {
         running.or_else(|| fetches.iter().find(means)).cloned().ok_or_else(|| Error::NoDownload { model: model() })
     }
 
+    /// Tells whenever a download has made progress.
+    pub fn fetch_changes(&self) -> watch::Receiver<Arc<[JobView]>> {
+        self.0.fetches.downloads().changes()
+    }
+
+    /// Waits until a download of this variant has ended, and its files can be asked for.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with the reason if it failed, [`Error::NoDownload`] if it was cancelled.
+    pub async fn arrival(&self, model: &ModelKey) -> Result<(), Error> {
+        let (mut changes, mut view) = (self.fetch_changes(), self.0.node.view());
+        let name = model.to_string();
+        loop {
+            let fetch = self.fetches().into_iter().find(|fetch| fetch.model == *model);
+            match fetch {
+                Some(Fetch { error: Some(reason), .. }) => return Err(Error::Refused { model: model.clone(), reason }),
+                None if view.borrow_and_update().library.find(&name).is_some_and(|model| model.present) => return Ok(()),
+                None => return Err(Error::NoDownload { model: model.clone() }),
+                Some(_) => {}
+            }
+            // Both miss nothing when the other is taken. The end is told by the view: what has come is found then.
+            tokio::select! {
+                changed = changes.changed() => if changed.is_err() { return Err(Error::NoDownload { model: model.clone() }) },
+                changed = view.changed() => if changed.is_err() { return Err(Error::NoDownload { model: model.clone() }) },
+            }
+        }
+    }
+
     /// Lets a download rest; begun again, it goes on where it was.
     ///
     /// # Errors
@@ -407,6 +439,23 @@ impl Storage {
         self.0.state(&self.0.view(), model, &self.fetches())
     }
 
+    /// The variant that a name means, and its state. Of a bare id the one that is loaded, else one whose weights are kept.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::VariantNotFound`].
+    pub fn state_of(&self, name: &str, variant: Option<&str>) -> Result<(ModelKey, RuntimeState), Error> {
+        let meant = self.0.named(name, variant)?;
+        let is_bare = variant.is_none() && meant.id.as_str() == name;
+        let (view, fetches) = (self.0.view(), self.fetches());
+        let variants = view.library.models().filter(|model| is_bare && model.key.id == meant.id);
+        let states = variants.map(|model| (model.key.clone(), self.0.state(&view, &model.key, &fetches)));
+        let here = states.filter(|(_, state)| *state != RuntimeState::Unloaded).min_by_key(|(_, state)| *state);
+        Ok(here.unwrap_or_else(|| {
+            let state = self.0.state(&view, &meant, &fetches);
+            (meant, state)
+        }))
+    }
+
     /// Counts an answer. Never waits: beyond a bound counts are lost.
     pub fn used(&self, model: ModelKey) {
         let _beyond_the_bound = self.0.uses.try_send(Used { model, at: SystemTime::now() });
@@ -424,6 +473,14 @@ impl Storage {
             self.0.node.keep_ready(self.0.remembered.hot_ready()).await;
         }
         Ok(model)
+    }
+
+    /// Keeps over a restart that a model is pinned, or that it is not any more. The node knows already.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn keep_pin(&self, model: &ModelId, pinned: bool) -> Result<(), Error> {
+        Ok(self.0.store.set_pinned(model, pinned).await?)
     }
 
     /// Deletes a variant's files, or those of all variants of a model; all or none. It is unloaded first.

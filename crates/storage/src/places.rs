@@ -67,7 +67,7 @@ impl Places {
 
     /// What the node is told of a config: an entry for each variant.
     pub(crate) fn entries(&self, config: &ModelConfig, defaults: &Settings) -> Vec<Entry> {
-        let settings = defaults.with_options(config.runtime_options());
+        let settings = settings(config, defaults);
         let file_path = config.file_path().map(|path| self.models_dir.join(path));
         let entry = |variant: Option<Variant>, files: Vec<PathBuf>, of: Option<&VariantConfig>| Entry {
             id: Some(config.name().to_owned()),
@@ -76,7 +76,8 @@ impl Places {
             mmproj: of.and_then(|of| of.mmproj.as_ref()).map(|mmproj| self.path(mmproj)),
             provider: config.provider(),
             mode: config.written_mode(),
-            settings: Settings { context_window: config.context_window(), ..settings.clone() },
+            context_window: config.context_window(),
+            settings: settings.clone(),
             declared: Declared {
                 file_size: of.and_then(|of| of.file_size),
                 memory: of.and_then(|of| of.min_vram),
@@ -106,6 +107,35 @@ impl Places {
             entries.push(entry(None, vec![], None));
         }
         entries
+    }
+}
+
+/// How a model is started: as its config says, else as all are.
+fn settings(config: &ModelConfig, defaults: &Settings) -> Settings {
+    let options = config.runtime_options();
+    let mut extra_args = defaults.extra_args.clone();
+    let mut say = |argument: &str, value: Option<&str>| {
+        extra_args.push(argument.to_owned());
+        extra_args.extend(value.map(str::to_owned));
+    };
+    if let Some(on) = options.flash_attn {
+        say("--flash-attn", Some(if on { "on" } else { "off" }));
+    }
+    if options.no_mmap == Some(true) {
+        say("--no-mmap", None);
+    }
+    if options.swa_full == Some(true) {
+        say("--swa-full", None);
+    }
+    if let Some(tensors) = &options.override_tensor {
+        say("--override-tensor", Some(tensors));
+    }
+    Settings {
+        gpu_layers: options.n_gpu_layers.or(defaults.gpu_layers),
+        cache_type_k: options.kv_cache_type_k.unwrap_or(defaults.cache_type_k),
+        cache_type_v: options.kv_cache_type_v.unwrap_or(defaults.cache_type_v),
+        extra_args,
+        ..defaults.clone()
     }
 }
 

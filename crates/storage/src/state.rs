@@ -2,32 +2,32 @@
 
 use std::fmt;
 
-use node::View;
+use node::{ReadyState, View};
 use types::ModelKey;
 
-/// Where a variant is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Where a variant is; the one nearest to an answer first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RuntimeState {
-    /// On disk, or nowhere.
-    Unloaded,
-    /// On its way to the disk.
-    Downloading,
-    /// Its weights are kept in RAM, no engine runs.
-    Ready,
     /// An engine runs, or starts.
     Loaded,
     /// Its engine ends.
     Unloading,
+    /// Its weights are kept in RAM, no engine runs.
+    Ready,
+    /// On its way to the disk.
+    Downloading,
+    /// On disk, or nowhere.
+    Unloaded,
 }
 
 impl RuntimeState {
     /// The state of a variant, which is being `downloaded` or not.
     pub fn of(view: &View, model: &ModelKey, downloaded: bool) -> Self {
-        if view.instance_of(model).is_some() || view.provided.contains(model) {
+        if view.instance_of(model).is_some() || view.provided.iter().any(|provided| provided.key == *model) {
             Self::Loaded
         } else if view.instances.iter().any(|instance| instance.model.key == *model) {
             Self::Unloading
-        } else if view.ready.iter().any(|ready| ready.model.key == *model) {
+        } else if view.ready.iter().any(|ready| ready.model == *model && ready.state == ReadyState::Ready) {
             Self::Ready
         } else if downloaded {
             Self::Downloading
