@@ -13,6 +13,7 @@ use std::time::{Duration, SystemTime};
 use hub::download::{Downloads, FileWish, Job, JobId, Refused, State};
 use serde::{Deserialize, Serialize};
 use store::{DownloadRow, Store};
+use tokio::sync::watch;
 use types::{ByteCount, ModelKey};
 
 use crate::error::Error;
@@ -83,11 +84,23 @@ pub(crate) struct Fetches {
     downloads: Downloads,
     store: Store,
     known: Mutex<BTreeMap<JobId, Known>>,
+    /// Told when one is forgotten.
+    forgotten: watch::Sender<()>,
 }
 
 impl Fetches {
     pub(crate) fn new(downloads: Downloads, store: Store) -> Self {
-        Self { downloads, store, known: Mutex::default() }
+        Self { downloads, store, known: Mutex::default(), forgotten: watch::Sender::default() }
+    }
+
+    /// Tells whenever a download is over: done, or cancelled.
+    pub(crate) fn forgotten(&self) -> watch::Receiver<()> {
+        self.forgotten.subscribe()
+    }
+
+    /// Of which model a download is.
+    pub(crate) fn model(&self, id: &JobId) -> Option<ModelKey> {
+        self.known().get(id).map(|known| known.model.clone())
     }
 
     pub(crate) fn downloads(&self) -> &Downloads {
@@ -171,11 +184,11 @@ impl Fetches {
         Ok(self.forget(&id).await?)
     }
 
-    /// A download has finished: of which model it was, and what is to be done now.
-    pub(crate) async fn finished(&self, id: &JobId) -> Result<Option<(ModelKey, Option<Load>)>, store::Error> {
-        let known = self.known().remove(id);
-        self.store.delete_download(id.as_str()).await?;
-        Ok(known.map(|known| (known.model, known.then)))
+    /// A download has finished, and its files can be asked for: what is to be done now.
+    pub(crate) async fn finished(&self, id: &JobId) -> Result<Option<Load>, store::Error> {
+        let then = self.known().get(id).and_then(|known| known.then);
+        self.forget(id).await?;
+        Ok(then)
     }
 
     /// A download has failed: the reason is kept.
@@ -243,7 +256,9 @@ impl Fetches {
 
     async fn forget(&self, id: &JobId) -> Result<(), store::Error> {
         self.known().remove(id);
-        self.store.delete_download(id.as_str()).await
+        let deleted = self.store.delete_download(id.as_str()).await;
+        self.forgotten.send_replace(());
+        deleted
     }
 
     fn known(&self) -> MutexGuard<'_, BTreeMap<JobId, Known>> {

@@ -247,6 +247,10 @@ impl Storage {
         model.key.id.as_str() != name || !of_id().any(|other| other.present)
     }
 
+    fn is_here(&self, model: &ModelKey) -> bool {
+        self.0.view().library.find(&model.to_string()).is_some_and(|model| model.present)
+    }
+
     /// Sees to it that the files of a configured or found model are here; `then` is done when they have come.
     ///
     /// # Errors
@@ -325,7 +329,7 @@ impl Storage {
                 }
                 continue;
             };
-            if self.0.view().library.find(&chosen.key.to_string()).is_some_and(|model| model.present) {
+            if self.is_here(&chosen.key) {
                 return Ok(Some(Begun::Here(chosen.key.clone())));
             }
             self.fetch(&chosen.key, repository.wishes(chosen), None, None).await?;
@@ -381,20 +385,20 @@ impl Storage {
     /// # Errors
     /// [`Error::Refused`] with the reason if it failed, [`Error::NoDownload`] if it was cancelled.
     pub async fn arrival(&self, model: &ModelKey) -> Result<(), Error> {
-        let (mut changes, mut view) = (self.fetch_changes(), self.0.node.view());
-        let name = model.to_string();
+        let (mut changes, mut forgotten) = (self.fetch_changes(), self.0.fetches.forgotten());
+        let gone = || Error::NoDownload { model: model.clone() };
         loop {
-            let fetch = self.fetches().into_iter().find(|fetch| fetch.model == *model);
-            match fetch {
+            forgotten.mark_unchanged();
+            match self.fetches().into_iter().find(|fetch| fetch.model == *model) {
                 Some(Fetch { error: Some(reason), .. }) => return Err(Error::Refused { model: model.clone(), reason }),
-                None if view.borrow_and_update().library.find(&name).is_some_and(|model| model.present) => return Ok(()),
-                None => return Err(Error::NoDownload { model: model.clone() }),
+                None if self.is_here(model) => return Ok(()),
+                None => return Err(gone()),
                 Some(_) => {}
             }
-            // Both miss nothing when the other is taken. The end is told by the view: what has come is found then.
+            // Both only wait for a change, and miss none when the other is taken.
             tokio::select! {
-                changed = changes.changed() => if changed.is_err() { return Err(Error::NoDownload { model: model.clone() }) },
-                changed = view.changed() => if changed.is_err() { return Err(Error::NoDownload { model: model.clone() }) },
+                changed = changes.changed() => changed.map_err(|_| gone())?,
+                changed = forgotten.changed() => changed.map_err(|_| gone())?,
             }
         }
     }
@@ -695,13 +699,13 @@ impl Inner {
 
     /// A download has ended well: its model can be asked for, and is loaded if that was asked for.
     async fn arrived(&self, id: &hub::download::JobId) -> Result<(), Error> {
-        let Some((model, then)) = self.fetches.finished(id).await? else { return Ok(()) };
+        let Some(model) = self.fetches.model(id) else { return Ok(()) };
         tracing::info!(%model, "downloaded");
         self.remembered.downloaded(&model, SystemTime::now()).await?;
         // A file of the hub lies where only its coming tells.
         self.configure_node().await;
         self.node.look().await;
-        if let Some(Load { context }) = then {
+        if let Some(Load { context }) = self.fetches.finished(id).await? {
             let node = self.node.clone();
             self.tracker.spawn(async move {
                 if let Err(error) = node.load(&model.to_string(), context).await {
