@@ -13,6 +13,8 @@ use crate::{advice, adviser, engine_program};
 
 /// An engine that served this long has its earlier crashes forgiven.
 const FORGIVEN_AFTER: Duration = Duration::from_secs(300);
+/// What a swap may wait for prompts to be saved, and for prompts to come back.
+pub(crate) const PROMPT_CACHE: Duration = Duration::from_secs(2);
 /// A load waits this long for busy models before those get no new requests.
 const TURN: Duration = Duration::from_secs(2);
 /// The longest pause while a client sends its body.
@@ -69,8 +71,10 @@ pub(crate) fn node_config(config: &Config) -> node::Config {
                 restarts_max: engine.max_restarts,
                 backoff: engine.restart_backoff,
                 forgiven_after: FORGIVEN_AFTER,
+                prompt_cache: PROMPT_CACHE,
             },
             log_size_max: ByteCount::bytes(engine.log_max_bytes.as_u64().max(64 * 1024)),
+            prompt_cache_max: engine.prompt_cache,
         },
         waiting_max: usize::try_from(config.gateway.max_waiting).unwrap_or(usize::MAX),
         room_wait_max: config.gateway.max_wait,

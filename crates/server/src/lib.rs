@@ -43,6 +43,8 @@ pub use openapi::document as openapi_document;
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// A killed engine is gone at once, unless the kernel cannot let go of it; then we go without it.
 const KILL_PATIENCE: Duration = Duration::from_secs(10);
+/// What requests still have that outlived the grace time, unless snug is to stop at once.
+const LAST_REQUESTS: Duration = Duration::from_millis(100);
 
 /// More cores than this are better left to the engines.
 const SERVING_THREADS_MAX: usize = 16;
@@ -102,7 +104,7 @@ impl Server {
             looking,
             keep_engines: config.node.keep_engines,
             grace: config.gateway.shutdown_grace,
-            engines_end: config.engine.stop_timeout + KILL_PATIENCE,
+            engines_end: assembly::PROMPT_CACHE + config.engine.stop_timeout + KILL_PATIENCE,
             _data_folder: data_folder,
         })
     }
@@ -122,7 +124,8 @@ impl Server {
             () = tokio::time::sleep(grace) => tracing::info!("the grace time is over"),
             () = shutdown.at_once.cancelled() => tracing::info!("asked again: stopping at once"),
         }
-        if tokio::time::timeout(engines_end, node.stop(keep_engines, Duration::ZERO)).await.is_err() {
+        let drain = if shutdown.at_once.is_cancelled() { Duration::ZERO } else { LAST_REQUESTS };
+        if tokio::time::timeout(engines_end, node.stop(keep_engines, drain)).await.is_err() {
             tracing::error!("an engine does not end although it was killed (its driver may hang); leaving it behind");
         }
         let _unfinished = tokio::time::timeout(LAST_WORDS, connections.finished()).await;

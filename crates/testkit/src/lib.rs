@@ -7,7 +7,7 @@ mod snug;
 mod wait;
 
 pub use fake_engine::fake_engine;
-pub use http::{Answer, Events, fetch};
+pub use http::{Answer, Events, fetch, post};
 pub use reqwest::Method;
 pub use snug::{Snug, Stage, is_alive, kill};
 pub use wait::{LONG, eventually};
