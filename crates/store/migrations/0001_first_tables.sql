@@ -39,7 +39,6 @@ CREATE TABLE inferences (
     variant TEXT NOT NULL,
     prompt_tokens BIGINT NOT NULL,
     completion_tokens BIGINT NOT NULL,
-    tokens_per_second DOUBLE PRECISION NOT NULL,
     prompt_tokens_per_second DOUBLE PRECISION NOT NULL,
     generation_tokens_per_second DOUBLE PRECISION NOT NULL,
     latency_ms DOUBLE PRECISION NOT NULL,

@@ -19,8 +19,6 @@ pub struct InferenceRow {
     pub prompt_tokens: u64,
     /// Tokens generated.
     pub completion_tokens: u64,
-    /// Tokens generated per second.
-    pub tokens_per_second: f64,
     /// Tokens of the prompt read per second.
     pub prompt_tokens_per_second: f64,
     /// Tokens per second while it generated.
@@ -42,7 +40,6 @@ struct Columns {
     variant: String,
     prompt_tokens: i64,
     completion_tokens: i64,
-    tokens_per_second: f64,
     prompt_tokens_per_second: f64,
     generation_tokens_per_second: f64,
     latency_ms: f64,
@@ -61,7 +58,7 @@ impl Store {
         let mut all = self.pool().begin().await.map_err(self.failed(DOING))?;
         for rows in rows.chunks(ROWS_AT_ONCE) {
             let mut statement = QueryBuilder::<Sqlite>::new(
-                "INSERT INTO inferences (at_ms, model, variant, prompt_tokens, completion_tokens, tokens_per_second, \
+                "INSERT INTO inferences (at_ms, model, variant, prompt_tokens, completion_tokens, \
                  prompt_tokens_per_second, generation_tokens_per_second, latency_ms, total_time_ms, prompt_time_ms, \
                  generation_time_ms) ",
             );
@@ -72,7 +69,6 @@ impl Store {
                     .push_bind(row.model.variant.as_str())
                     .push_bind(i64::try_from(row.prompt_tokens).unwrap_or(i64::MAX))
                     .push_bind(i64::try_from(row.completion_tokens).unwrap_or(i64::MAX))
-                    .push_bind(row.tokens_per_second)
                     .push_bind(row.prompt_tokens_per_second)
                     .push_bind(row.generation_tokens_per_second)
                     .push_bind(row.latency_ms)
@@ -93,9 +89,9 @@ impl Store {
     /// The database cannot be read.
     pub async fn inferences_since(&self, since_ms: i64, most: u32) -> Result<Vec<InferenceRow>, Error> {
         let rows: Vec<Columns> = sqlx::query_as(
-            "SELECT at_ms, model, variant, prompt_tokens, completion_tokens, tokens_per_second, \
-             prompt_tokens_per_second, generation_tokens_per_second, latency_ms, total_time_ms, prompt_time_ms, \
-             generation_time_ms FROM inferences WHERE at_ms >= $1 ORDER BY at_ms DESC LIMIT $2",
+            "SELECT at_ms, model, variant, prompt_tokens, completion_tokens, prompt_tokens_per_second, \
+             generation_tokens_per_second, latency_ms, total_time_ms, prompt_time_ms, generation_time_ms \
+             FROM inferences WHERE at_ms >= $1 ORDER BY at_ms DESC LIMIT $2",
         )
         .bind(since_ms)
         .bind(i64::from(most))
@@ -134,7 +130,6 @@ impl From<Columns> for InferenceRow {
             model: ModelKey { id: ModelId::new(row.model), variant: Variant::new(row.variant) },
             prompt_tokens: u64::try_from(row.prompt_tokens).unwrap_or(0),
             completion_tokens: u64::try_from(row.completion_tokens).unwrap_or(0),
-            tokens_per_second: row.tokens_per_second,
             prompt_tokens_per_second: row.prompt_tokens_per_second,
             generation_tokens_per_second: row.generation_tokens_per_second,
             latency_ms: row.latency_ms,

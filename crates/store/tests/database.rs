@@ -24,7 +24,6 @@ fn answer(at_ms: i64) -> InferenceRow {
         model: key("org/model", "Q4_0"),
         prompt_tokens: 31,
         completion_tokens: 4,
-        tokens_per_second: 4.18,
         prompt_tokens_per_second: 100.5,
         generation_tokens_per_second: 5.0,
         latency_ms: 12.25,
