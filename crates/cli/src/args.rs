@@ -107,7 +107,7 @@ pub(crate) enum Command {
 #[derive(Debug, clap::Args)]
 pub(crate) struct ServeArgs {
     /// Configuration file [default: snug/snug.toml in the XDG configuration folder, if it exists]
-    #[arg(long, value_name = "FILE")]
+    #[arg(short = 'c', long, value_name = "FILE")]
     pub(crate) config: Option<String>,
     /// Address to listen on [default: 0.0.0.0]
     #[arg(long)]
