@@ -57,6 +57,12 @@ impl Settings {
         Ok(config::Config::load(&sources)?.folders.data)
     }
 
+    /// How the Hugging Face hub is asked.
+    pub(crate) fn hub(&self) -> hub::Settings {
+        let home = self.environment.get("HOME").map(PathBuf::from);
+        hub::Settings::from_environment(|name| self.environment.get(name).cloned(), home.as_deref())
+    }
+
     /// A client of the server that was named.
     pub(crate) fn client(&self) -> Result<Client, Failure> {
         Ok(Client::new(&self.url, self.token.as_ref())?)

@@ -1,15 +1,24 @@
 //! `/api/downloads` and `/api/models/{name}/download`: what is on its way here. Handlers only convert.
 
+use std::convert::Infallible;
+use std::time::Duration;
+
 use api::{Download, DownloadStatus, Downloads, ModelAnswer};
 use axum::Json;
 use axum::extract::State;
+use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
+use futures_util::stream::Stream;
 use gateway::ApiError;
-use http::StatusCode;
+use http::header::ACCEPT;
+use http::{HeaderMap, StatusCode};
 use storage::{Begun, Error, Fetch, Phase, RuntimeState, Storage};
 use types::{ByteCount, ModelKey};
 
 use crate::refused::refused;
+
+/// How often an SSE client that waits for bytes is shown that we live.
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
 /// Downloads that run, wait, rest or failed.
 #[utoipa::path(get, path = "/api/downloads", tag = "storage", responses((status = 200, body = Downloads)))]
@@ -38,9 +47,69 @@ pub(crate) async fn cancel(storage: &Storage, name: &str, variant: Option<&str>)
     Ok(Json(answer("cancelled", &model)).into_response())
 }
 
-/// `GET …/download`.
-pub(crate) fn status(storage: &Storage, name: &str, variant: Option<&str>) -> Result<Response, ApiError> {
-    let status = match storage.fetch_of(name, variant) {
+/// `GET …/download`; as it goes on for who accepts events.
+pub(crate) fn status(
+    storage: &Storage,
+    name: &str,
+    variant: Option<&str>,
+    headers: &HeaderMap,
+) -> Result<Response, ApiError> {
+    let first = status_now(storage, name, variant)?;
+    let wants_events = headers.get(ACCEPT).is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
+    if !wants_events {
+        return Ok(Json(first).into_response());
+    }
+    let events = Sse::new(events(storage.clone(), name.to_owned(), variant.map(str::to_owned)));
+    Ok(events.keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response())
+}
+
+/// `progress` whenever there is some, then `done` or `error`: each with the status as `GET` tells it.
+fn events(
+    storage: Storage,
+    name: String,
+    variant: Option<String>,
+) -> impl Stream<Item = Result<Event, Infallible>> {
+    let (progress, over) = (storage.fetch_changes(), storage.fetches_over());
+    futures_util::stream::unfold(Some((progress, over, None)), move |watched| {
+        let (storage, name, variant) = (storage.clone(), name.clone(), variant.clone());
+        async move {
+            let (mut progress, mut over, mut shown) = watched?;
+            loop {
+                over.mark_unchanged();
+                let status = status_now(&storage, &name, variant.as_deref());
+                let (event, is_last) = match &status {
+                    Ok(status) if status.error.is_some() => ("error", true),
+                    Ok(status) if status.phase.is_some() => ("progress", false),
+                    Ok(_) => ("done", true),
+                    // Its model was forgotten meanwhile.
+                    Err(error) => return Some((Ok(json_event("error", &error.body())), None)),
+                };
+                let status = status.ok();
+                if is_last || status != shown {
+                    let data = json_event(event, &status);
+                    shown = status;
+                    return Some((Ok(data), (!is_last).then_some((progress, over, shown))));
+                }
+                // Both only wait for a change, and miss none when the other is taken.
+                let stopped = tokio::select! {
+                    changed = progress.changed() => changed.is_err(),
+                    changed = over.changed() => changed.is_err(),
+                };
+                if stopped {
+                    return None;
+                }
+            }
+        }
+    })
+}
+
+fn json_event(name: &str, data: &impl serde::Serialize) -> Event {
+    let event = Event::default().event(name);
+    event.json_data(data).unwrap_or_else(|_| Event::default().event(name))
+}
+
+fn status_now(storage: &Storage, name: &str, variant: Option<&str>) -> Result<DownloadStatus, ApiError> {
+    Ok(match storage.fetch_of(name, variant) {
         Ok(fetch) => {
             let Download {
                 model,
@@ -83,8 +152,7 @@ pub(crate) fn status(storage: &Storage, name: &str, variant: Option<&str>) -> Re
             }
         }
         Err(error) => return Err(refused(error)),
-    };
-    Ok(Json(status).into_response())
+    })
 }
 
 fn download(storage: &Storage, fetch: &Fetch) -> Download {

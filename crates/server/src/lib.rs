@@ -5,23 +5,31 @@
 //! ```
 
 mod access;
+mod activation;
 mod admin_token;
 mod advice;
 mod adviser;
 mod assembly;
 mod catalogue;
 mod data_folder;
+mod downloads;
 mod engine_program;
 mod fit_api;
 mod fit_parameters;
 mod health;
+mod json_body;
 mod kept;
 mod listen;
 mod logging;
 mod metrics;
+mod model_configs;
+mod model_path;
 mod models;
 mod openapi;
+mod query;
+mod refused;
 mod router;
+mod stored;
 
 use std::time::Duration;
 
@@ -74,11 +82,12 @@ pub struct Shutdown {
 }
 
 impl Server {
-    /// Builds all parts and binds the port. Engines of an earlier snug are taken over here.
+    /// Builds all parts and binds the port. Engines of an earlier snug are taken over here. `hub` is how the Hugging Face
+    /// hub is asked.
     ///
     /// # Errors
     /// If the data folder is in use or unusable, or the address cannot be bound; the chain says which.
-    pub async fn bind(config: &Config) -> anyhow::Result<Self> {
+    pub async fn bind(config: &Config, hub: hub::Settings) -> anyhow::Result<Self> {
         let data_folder = DataFolder::lock(&config.folders.data)?;
         let listener = listen::bind(&config.server.host, config.server.port).await?;
         let access = access::Access::new(config, &data_folder)?;

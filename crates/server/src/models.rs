@@ -101,9 +101,10 @@ pub(crate) async fn look(
     State(Models { storage, .. }): State<Models>,
     Path(path): Path<String>,
     RawQuery(query): RawQuery,
+    headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     match meant(&Method::GET, &path)? {
-        (name, Matter::Download) => downloads::status(&storage, name, variant(query.as_deref())?.as_deref()),
+        (name, Matter::Download) => downloads::status(&storage, name, variant(query.as_deref())?.as_deref(), &headers),
         (_, matter) => Err(not_allowed(&Method::GET, &path, matter)),
     }
 }

@@ -380,12 +380,17 @@ impl Storage {
         self.0.fetches.downloads().changes()
     }
 
+    /// Tells whenever a download is over.
+    pub fn fetches_over(&self) -> watch::Receiver<()> {
+        self.0.fetches.forgotten()
+    }
+
     /// Waits until a download of this variant has ended, and its files can be asked for.
     ///
     /// # Errors
     /// [`Error::Refused`] with the reason if it failed, [`Error::NoDownload`] if it was cancelled.
     pub async fn arrival(&self, model: &ModelKey) -> Result<(), Error> {
-        let (mut changes, mut forgotten) = (self.fetch_changes(), self.0.fetches.forgotten());
+        let (mut changes, mut forgotten) = (self.fetch_changes(), self.fetches_over());
         let gone = || Error::NoDownload { model: model.clone() };
         loop {
             forgotten.mark_unchanged();
