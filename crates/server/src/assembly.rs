@@ -83,12 +83,8 @@ pub(crate) fn node_config(config: &Config) -> node::Config {
     }
 }
 
-/// How models are kept. `repositories` says where those of the catalogue are to be had.
-pub(crate) fn storage_config(
-    config: &Config,
-    hub: hub::Settings,
-    repositories: storage::Repositories,
-) -> storage::Config {
+/// How models are kept.
+pub(crate) fn storage_config(config: &Config, hub: hub::Settings) -> storage::Config {
     let models_dir = config.folders.models.clone();
     let days = |days: u32| Duration::from_secs(u64::from(days) * 24 * 3600);
     storage::Config {
@@ -107,7 +103,6 @@ pub(crate) fn storage_config(
             ..storage::Policy::default()
         },
         hub,
-        repositories,
     }
 }
 

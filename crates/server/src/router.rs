@@ -16,6 +16,7 @@ use storage::Storage;
 use crate::activation::Activation;
 use crate::access::{Access, guard};
 use crate::advice::Advice;
+use crate::first_model::FirstModel;
 use crate::kept::Kept;
 use crate::models::Models;
 use crate::{assembly, downloads, fit_api, health, metrics, model_configs, models, openapi, stored};
@@ -30,6 +31,7 @@ pub(crate) struct Parts {
     access: Access,
     metrics: metrics::Page,
     openapi: Kept,
+    first: FirstModel,
 }
 
 impl Parts {
@@ -40,6 +42,7 @@ impl Parts {
         storage: Storage,
         advice: Advice,
         access: Access,
+        first: FirstModel,
     ) -> Self {
         let mut registry = Registry::default();
         let request_metrics = gateway::Metrics::register(&mut registry);
@@ -52,20 +55,21 @@ impl Parts {
             completed: Arc::new(metrics::speeds_to(node.clone())),
         };
         let openapi = Kept::json(openapi::document());
-        Self { gateway, node, storage, advice, access, metrics: metrics::Page::new(registry), openapi }
+        Self { gateway, node, storage, advice, access, metrics: metrics::Page::new(registry), openapi, first }
     }
 }
 
 /// All routes.
 pub(crate) fn router(parts: Parts) -> Router {
-    let Parts { gateway, node, storage, advice, access, metrics, openapi } = parts;
+    let Parts { gateway, node, storage, advice, access, metrics, openapi, first } = parts;
 
     // Open to everybody who can reach the port.
     let open = slashed(Router::new(), "/health", only("GET, HEAD", get(health::health)));
     let open = slashed(open, "/healthz", only("GET, HEAD", get(health::health)));
     let open = slashed(open, "/v1/health", only("GET, HEAD", get(health::health)));
     let open = slashed(open, "/api/health", only("GET, HEAD", get(health::health)));
-    let open = slashed(open, "/readyz", only("GET, HEAD", get(health::ready)));
+    let ready = get(health::ready).with_state((node.clone(), first));
+    let open = slashed(open, "/readyz", only("GET, HEAD", ready));
     let open = slashed(open, "/api/version", only("GET, HEAD", get(health::version)));
     let open = slashed(open, "/metrics", only("GET, HEAD", get(metrics::page).with_state(metrics)));
     let open = slashed(open, "/openapi.json", only("GET, HEAD", get(document).with_state(openapi)));

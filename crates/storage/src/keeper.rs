@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use catalog::model_config::ModelConfig;
 use hub::Client;
 use hub::download::{Downloads, Ended, FileWish, JobView, Room, Space};
-use node::View;
+use node::{Entry, View};
 use serde_json::Value;
 use store::Store;
 use tokio::sync::{Notify, broadcast, mpsc, watch};
@@ -63,8 +63,13 @@ pub struct Config {
     pub policy: Policy,
     /// The hub, and as whom it is asked.
     pub hub: hub::Settings,
-    /// Where models that the catalogue knows are to be had.
-    pub repositories: Repositories,
+}
+
+/// What is configured, read and not in force yet: the node is to know it when it starts.
+pub struct Setup {
+    config: Config,
+    places: Places,
+    configs: Configs,
 }
 
 /// What came of a wish for a model's files.
@@ -91,6 +96,7 @@ pub struct Storage(Arc<Inner>);
 
 struct Inner {
     config: Config,
+    repositories: Repositories,
     places: Places,
     node: node::Handle,
     store: Store,
@@ -114,19 +120,38 @@ impl Room for Disk {
     }
 }
 
-impl Storage {
-    /// Reads what is kept, tells the node which models are configured and which weights stay in RAM, and goes on with
-    /// downloads that an earlier snug did not finish. Its tasks run on `tracker` until `stop`.
+impl Setup {
+    /// Reads the model configs. One that cannot be read is left out with a word in the log.
+    pub async fn read(config: Config) -> Self {
+        let places = Places {
+            models_dir: config.models_dir.clone(),
+            cache: config.hf_cache.clone(),
+            endpoint: config.hub.endpoint.clone(),
+        };
+        let (paths, override_path) = (config.model_config_paths.clone(), config.override_path.clone());
+        let configs = blocking(move || Configs::read(&paths, override_path)).await;
+        Self { config, places, configs }
+    }
+
+    /// What the models that are configured are to the node.
+    pub fn entries(&self) -> Vec<Entry> {
+        entries(&self.configs, &self.places, &self.config.defaults)
+    }
+
+    /// Goes on with what an earlier snug kept: flags, limits, downloads. Its tasks run on `tracker` until `stop`.
+    /// `repositories` says where models that the catalogue knows are to be had.
     ///
     /// # Errors
     /// If the store cannot be read, or the hub's settings are wrong.
     pub async fn start(
-        config: Config,
+        self,
         node: node::Handle,
         store: Store,
+        repositories: Repositories,
         tracker: &TaskTracker,
         stop: CancellationToken,
-    ) -> Result<Self, Error> {
+    ) -> Result<Storage, Error> {
+        let Self { config, places, configs } = self;
         let of_hub = |source| Error::Hub { name: "the Hugging Face hub".to_owned(), source };
         let client = Client::new(&config.hub).map_err(of_hub)?;
         let limit = settings::read(&store, &Limit(config.limit)).await?.0;
@@ -137,31 +162,25 @@ impl Storage {
         let room: Arc<dyn Room> = Arc::clone(&disk) as _;
         let downloads = Downloads::start(of_downloads, &client, room, tracker, stop.clone()).map_err(of_hub)?;
         disk.count_partial(downloads.clone());
-        let (paths, override_path) = (config.model_config_paths.clone(), config.override_path.clone());
-        let configs = tokio::task::spawn_blocking(move || Configs::read(&paths, override_path)).await;
+        let ended = downloads.events();
         let (uses, used) = mpsc::channel(USES_MAX);
-        let storage = Self(Arc::new(Inner {
-            places: Places {
-                models_dir: config.models_dir.clone(),
-                cache: config.hf_cache.clone(),
-                endpoint: config.hub.endpoint.clone(),
-            },
+        let storage = Storage(Arc::new(Inner {
             remembered: Remembered::open(store.clone()).await?,
-            fetches: Fetches::new(downloads.clone(), store.clone()),
-            configs: configs.expect("reading configs does not panic"),
+            fetches: Fetches::new(downloads, store.clone()),
             policy: Mutex::new(policy),
             policy_changed: Notify::new(),
             changing: tokio::sync::Mutex::default(),
             tracker: tracker.clone(),
             config,
+            repositories,
+            places,
+            configs,
             node,
             store,
             client,
             disk,
             uses,
         }));
-        let ended = downloads.events();
-        storage.0.configure_node().await;
         storage.0.node.keep_ready(storage.0.remembered.hot_ready()).await;
         storage.0.fetches.resume().await?;
         tracker.spawn(count_uses(Arc::clone(&storage.0), used, stop.clone()));
@@ -169,7 +188,9 @@ impl Storage {
         tracker.spawn(clean_up_by_itself(storage.clone(), stop));
         Ok(storage)
     }
+}
 
+impl Storage {
     /// Where plain downloads go.
     pub fn models_dir(&self) -> &Path {
         &self.0.config.models_dir
@@ -300,7 +321,7 @@ impl Storage {
             (None, Some((name, variant))) => (name, Some(variant)),
             _ => (name, variant),
         };
-        let mut repositories = (self.0.config.repositories)(name);
+        let mut repositories = (self.0.repositories)(name);
         if name.split('/').count() == 2 {
             repositories.push(name.to_owned());
         }
@@ -619,9 +640,7 @@ impl Inner {
 
     /// What the models that are configured are to the node.
     async fn configure_node(&self) {
-        let configs = self.configs.all();
-        let entries = configs.values().flat_map(|config| self.places.entries(config, &self.config.defaults));
-        self.node.configure(entries.collect()).await;
+        self.node.configure(entries(&self.configs, &self.places, &self.config.defaults)).await;
     }
 
     /// The variant that a name means.
@@ -720,6 +739,10 @@ impl Inner {
         }
         Ok(())
     }
+}
+
+fn entries(configs: &Configs, places: &Places, defaults: &node::Settings) -> Vec<Entry> {
+    configs.all().values().flat_map(|config| places.entries(config, defaults)).collect()
 }
 
 /// When a file came to this machine: its content may be older.

@@ -30,7 +30,7 @@ pub use configs::Changed;
 pub use error::Error;
 pub use fetch::{Fetch, Load, Phase};
 pub use inventory::{Sort, Stored};
-pub use keeper::{Begun, Cleaned, Config, Repositories, Storage};
+pub use keeper::{Begun, Cleaned, Config, Repositories, Setup, Storage};
 pub use remembered::{Flag, Used};
 pub use space::Usage;
 pub use state::RuntimeState;
