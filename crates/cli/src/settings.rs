@@ -49,12 +49,16 @@ impl Settings {
 
     /// The data folder that `snug serve` would use.
     pub(crate) fn data_dir(&self) -> Result<PathBuf, Failure> {
-        let sources = config::Sources {
+        Ok(config::Config::load(&self.sources())?.folders.data)
+    }
+
+    /// What `snug serve` without flags is configured by.
+    pub(crate) fn sources(&self) -> config::Sources {
+        config::Sources {
             environment: self.environment.clone(),
             current_dir: self.current_dir.clone(),
             ..config::Sources::default()
-        };
-        Ok(config::Config::load(&sources)?.folders.data)
+        }
     }
 
     /// How the Hugging Face hub is asked.

@@ -136,6 +136,14 @@ impl Server {
         })
     }
 
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// If the system does not tell.
+    pub fn address(&self) -> anyhow::Result<std::net::SocketAddr> {
+        Ok(self.listener.local_addr()?)
+    }
+
     /// Serves until `shutdown`, then ends in order. When this returns nothing of it is left, except engines that were
     /// to be kept.
     ///
