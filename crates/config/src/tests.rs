@@ -7,6 +7,8 @@ use types::{ByteCount, CacheType, Mode, Pooling};
 
 use crate::*;
 
+mod contract;
+
 /// Sources with a home and nothing else.
 fn bare() -> Sources {
     let environment = [("HOME".to_owned(), "/home/ada".to_owned())].into();
@@ -170,7 +172,7 @@ path = "x.gguf"
     snug.toml:14: gateway.max_body: must be at least 1 KiB, is 12 B
     snug.toml:15: gateway.max_connections: must be 1 to 1000000, is 0
     snug.toml:17: logging.level: must be error, warn, info, debug, trace or off, alone or as `part=level`; "inof" is neither
-    snug.toml:18: logging.loud: unknown key; known are level, format
+    snug.toml:18: logging.loud: unknown key; known are level, format, directory, rotate_hour, retain_days
     snug.toml:20: models[0].id: "loaded" is a word of the API's own; choose another id
     snug.toml:21: models[0].path: must be a path in quotes, is 3
     snug.toml:23: models[1].path: is required: the model's file or folder

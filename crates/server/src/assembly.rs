@@ -83,6 +83,29 @@ pub(crate) fn node_config(config: &Config) -> node::Config {
     }
 }
 
+/// How models are kept.
+pub(crate) fn storage_config(config: &Config, hub: hub::Settings) -> storage::Config {
+    let models_dir = config.folders.models.clone();
+    let days = |days: u32| Duration::from_secs(u64::from(days) * 24 * 3600);
+    storage::Config {
+        // Where the shared cache is not looked into, the hub's files go where models are found.
+        hf_cache: config.folders.hf_cache.clone().unwrap_or_else(|| models_dir.join("hub")),
+        models_dir,
+        model_config_paths: config.library.model_config_paths.clone(),
+        override_path: config.library.override_path.clone(),
+        defaults: settings_of_engine(&config.engine),
+        downloads_max: usize::try_from(config.library.max_concurrent_downloads).unwrap_or(1),
+        limit: config.storage.limit.bytes(),
+        policy: storage::Policy {
+            enabled: config.storage.cleanup_enabled,
+            max_age: days(config.storage.cleanup_max_age_days),
+            check_interval: Duration::from_secs(u64::from(config.storage.cleanup_interval_hours) * 3600),
+            ..storage::Policy::default()
+        },
+        hub,
+    }
+}
+
 fn settings_of_engine(engine: &config::Engine) -> Settings {
     Settings {
         context: engine.context,
