@@ -68,8 +68,9 @@ async fn load(node: Handle, name: &str, query: Option<&str>, headers: &HeaderMap
 
 async fn unload(node: &Handle, name: &str) -> Result<Response, ApiError> {
     match node.unload(name).await {
-        Ok(model) => {
-            let answer = UnloadAnswer { status: "unloaded".to_owned(), model: model.id.as_str().to_owned() };
+        Ok(unloaded) => {
+            let model = unloaded.model.id.as_str().to_owned();
+            let answer = UnloadAnswer { status: "unloaded".to_owned(), model };
             Ok(Json(answer).into_response())
         }
         Err(error @ NotUnloaded::NotFound { .. }) => {
@@ -266,7 +267,7 @@ fn loaded_model(node: &Handle, instance: &InstanceView) -> LoadedModel {
         estimated_vram_mb: instance.estimate.on_accelerators().as_mib_ceil(),
         context_size: status.context,
         gpu_indices: (0..).zip(memory.0.keys().filter(|device| !device.is_cpu())).map(|(index, _)| index).collect(),
-        pinned: model.settings.pinned,
+        pinned: instance.pinned,
         backend: "llamacpp".to_owned(),
         mode: model.mode.as_str().to_owned(),
         pid: status.pid,
