@@ -7,6 +7,7 @@ mod error;
 mod fit;
 mod health;
 mod load;
+mod logs;
 mod models;
 
 pub use error::{ErrorBody, ErrorObject, ErrorType};
@@ -17,4 +18,5 @@ pub use fit::{
 };
 pub use health::{Health, NodeName, Readiness, Version};
 pub use load::{LoadAnswer, LoadDetails, LoadEvent, UnloadAnswer};
+pub use logs::{LogLevel, LogLine, Logs, LogsMissed};
 pub use models::{AvailableModel, AvailableModels, DeviceUse, LoadedModel, LoadedModels, Model, ModelList};

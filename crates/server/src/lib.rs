@@ -10,6 +10,7 @@ mod advice;
 mod adviser;
 mod assembly;
 mod catalogue;
+mod cors;
 mod data_folder;
 mod engine_program;
 mod fit_api;
@@ -18,6 +19,7 @@ mod health;
 mod kept;
 mod listen;
 mod logging;
+mod logs;
 mod metrics;
 mod models;
 mod openapi;
@@ -36,7 +38,7 @@ use crate::listen::Listen;
 
 pub use adviser::{Adviser, Meant};
 pub use catalogue::{CatalogueStatus, catalogue_status, update_catalogue};
-pub use logging::start as start_logging;
+pub use logging::{Logging, start as start_logging};
 pub use openapi::document as openapi_document;
 
 /// After the engines have ended, what is left of the answers (an error event, the end) gets this long to be sent.
@@ -55,6 +57,8 @@ pub struct Server {
     tracker: TaskTracker,
     /// Cancelled when nobody needs to look at the machine any more.
     looking: CancellationToken,
+    /// Cancelled for answers that have no end of their own.
+    stopping: CancellationToken,
     keep_engines: bool,
     grace: Duration,
     /// What engines may take to end.
@@ -72,11 +76,11 @@ pub struct Shutdown {
 }
 
 impl Server {
-    /// Builds all parts and binds the port. Engines of an earlier snug are taken over here.
+    /// Builds all parts and binds the port. Engines of an earlier snug are taken over here. `/api/logs` shows `logging`.
     ///
     /// # Errors
     /// If the data folder is in use or unusable, or the address cannot be bound; the chain says which.
-    pub async fn bind(config: &Config) -> anyhow::Result<Self> {
+    pub async fn bind(config: &Config, logging: &Logging) -> anyhow::Result<Self> {
         let data_folder = DataFolder::lock(&config.folders.data)?;
         let listener = listen::bind(&config.server.host, config.server.port).await?;
         let access = access::Access::new(config, &data_folder)?;
@@ -92,7 +96,9 @@ impl Server {
         greet(&listener, &node, &config.folders.models);
         let looking = CancellationToken::new();
         let advice = advice::Advice::start(assembly::advice_config(config)?, node.clone(), &tracker, looking.clone());
-        let parts = router::Parts::new(config, table, node.clone(), advice, access);
+        let stopping = CancellationToken::new();
+        let logs = logs::Logs { ring: logging.ring.clone(), stopping: stopping.clone() };
+        let parts = router::Parts::new(config, table, node.clone(), advice, access, logs);
         let routers = (0..serving_threads()).map(|_| router::router(parts.clone())).collect();
         Ok(Self {
             listener,
@@ -100,6 +106,7 @@ impl Server {
             node,
             tracker,
             looking,
+            stopping,
             keep_engines: config.node.keep_engines,
             grace: config.gateway.shutdown_grace,
             engines_end: config.engine.stop_timeout + KILL_PATIENCE,
@@ -113,10 +120,12 @@ impl Server {
     /// # Errors
     /// If the serving threads cannot be started.
     pub async fn run(self, shutdown: Shutdown) -> anyhow::Result<()> {
-        let Self { listener, listen, node, tracker, looking, keep_engines, grace, engines_end, _data_folder } = self;
+        let Self { listener, listen, node, tracker, looking, stopping, keep_engines, grace, engines_end, _data_folder } =
+            self;
         let connections =
             listen.serve(listener, shutdown.polite.clone()).await.context("cannot start the serving threads")?;
         tracing::info!(grace_s = grace.as_secs(), "stopping: no new requests, those in flight may finish");
+        stopping.cancel();
         tokio::select! {
             () = connections.finished() => {}
             () = tokio::time::sleep(grace) => tracing::info!("the grace time is over"),

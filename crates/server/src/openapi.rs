@@ -26,6 +26,7 @@ pub fn document() -> String {
         (name = "models", description = "Models on this machine: load, unload, look"),
         (name = "inference", description = "OpenAI's API"),
         (name = "health", description = "Whether snug is well"),
+        (name = "logs", description = "What happens here"),
     ),
     paths(
         fit_api::system, fit_api::models, fit_api::top, fit_api::named, fit_api::plan, fit_api::plan_by_query,
@@ -33,7 +34,7 @@ pub fn document() -> String {
         routes::available, routes::loaded, routes::load, routes::unload,
         routes::list_models, routes::one_model, routes::chat_completions, routes::completions, routes::embeddings,
         routes::health, routes::healthz, routes::v1_health, routes::api_health, routes::ready, routes::version,
-        routes::metrics, routes::openapi,
+        routes::metrics, routes::openapi, routes::logs,
     ),
 )]
 struct Document;
@@ -42,8 +43,8 @@ struct Document;
 #[expect(dead_code, reason = "only what stands above each function is read, by a macro")]
 mod routes {
     use api::{
-        AvailableModels, ErrorBody, Health, LoadAnswer, LoadedModels, Model, ModelList, Readiness, UnloadAnswer,
-        Version,
+        AvailableModels, ErrorBody, Health, LoadAnswer, LoadedModels, LogLevel, Logs, Model, ModelList, Readiness,
+        UnloadAnswer, Version,
     };
 
     /// Every variant of every model found on this machine, and how it fits.
@@ -192,6 +193,18 @@ mod routes {
     ),
 )]
     pub(super) fn openapi() {}
+
+    /// The last lines of the log, the oldest first; asked for with `Accept: text/event-stream`, goes on with lines as
+    /// they come. Each is an event; who is too slow for them gets an event `missed` with their number.
+    #[utoipa::path(
+    get, path = "/api/logs", tag = "logs",
+    params(
+        ("count" = inline(Option<u64>), Query, description = "how many; more than 1000 are not kept", minimum = 1),
+        ("level" = inline(Option<LogLevel>), Query, description = "the least level that is shown"),
+    ),
+    responses((status = 200, body = Logs), (status = 400, body = ErrorBody), (status = 401, body = ErrorBody)),
+)]
+    pub(super) fn logs() {}
 }
 
 #[cfg(test)]

@@ -14,8 +14,10 @@ use prometheus_client::registry::Registry;
 
 use crate::access::{Access, guard};
 use crate::advice::Advice;
+use crate::cors::{Readable, Readers};
 use crate::kept::Kept;
-use crate::{assembly, fit_api, health, metrics, models, openapi};
+use crate::logs::Logs;
+use crate::{assembly, fit_api, health, logs, metrics, models, openapi};
 
 /// What the routes are made of. Each serving thread has a router of its own, made from clones.
 #[derive(Clone)]
@@ -24,6 +26,8 @@ pub(crate) struct Parts {
     node: node::Handle,
     advice: Advice,
     access: Access,
+    readers: Readers,
+    logs: Logs,
     metrics: metrics::Page,
     openapi: Kept,
 }
@@ -35,6 +39,7 @@ impl Parts {
         node: node::Handle,
         advice: Advice,
         access: Access,
+        logs: Logs,
     ) -> Self {
         let mut registry = Registry::default();
         let request_metrics = gateway::Metrics::register(&mut registry);
@@ -47,13 +52,14 @@ impl Parts {
             completed: Arc::new(metrics::speeds_to(node.clone())),
         };
         let openapi = Kept::json(openapi::document());
-        Self { gateway, node, advice, access, metrics: metrics::Page::new(registry), openapi }
+        let readers = Readers::new(&config.server.cors_origins);
+        Self { gateway, node, advice, access, readers, logs, metrics: metrics::Page::new(registry), openapi }
     }
 }
 
-/// All routes.
-pub(crate) fn router(parts: Parts) -> Router {
-    let Parts { gateway, node, advice, access, metrics, openapi } = parts;
+/// All routes, and `OPTIONS` for each.
+pub(crate) fn router(parts: Parts) -> Readable {
+    let Parts { gateway, node, advice, access, readers, logs, metrics, openapi } = parts;
 
     // Open to everybody who can reach the port.
     let open = slashed(Router::new(), "/health", only("GET, HEAD", get(health::health)));
@@ -80,18 +86,20 @@ pub(crate) fn router(parts: Parts) -> Router {
     let fit = slashed(fit, "/api/v1", any(fit_api::unknown));
     let fit = fit.route("/api/v1/{*unknown}", any(fit_api::unknown)).with_state(advice);
 
-    // What changes state: this machine, or the admin token.
-    let management = Router::new()
-        .route("/api/models/{*action}", only("POST", post(models::act)))
-        .route_layer(from_fn_with_state(access, guard));
+    // What changes state or tells what happens here: this machine, or the admin token.
+    let management = Router::new().route("/api/models/{*action}", only("POST", post(models::act)));
+    let management = slashed(management, "/api/logs", only("GET, HEAD", get(logs::logs).with_state(logs)));
+    let management = management.route_layer(from_fn_with_state(access, guard));
 
-    open.merge(management)
+    let router = open
+        .merge(management)
         .with_state(node)
         .merge(fit)
         .layer(from_fn(with_request_id))
         // The gateway answers for its own request ids and errors.
         .merge(gateway::router(gateway))
-        .fallback(unknown_route)
+        .fallback(unknown_route);
+    Readable { router, readers }
 }
 
 /// With and without a slash at the end.
