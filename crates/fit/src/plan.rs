@@ -122,6 +122,26 @@ pub fn plan(facts: &Facts, wish: &Wish, capacity: &Capacity) -> Result<Plan, Mis
     plan_in(facts, wish, &Room { capacity: capacity.clone(), unified: vec![] })
 }
 
+/// The largest context for which a start fits the empty machine, tokens, up to `most`; found to within a thousand or so.
+/// 0 where none fits.
+pub fn largest_context(facts: &Facts, wish: &Wish, capacity: &Capacity, most: u64) -> u64 {
+    /// Contexts are made in steps of this.
+    const STEP: u64 = 1024;
+    let fits = |context: u64| {
+        let wish = Wish { context: Some(context), slots: Some(1), ..wish.clone() };
+        plan(facts, &wish, capacity).is_ok()
+    };
+    if fits(most) {
+        return most;
+    }
+    let (mut fitting, mut beyond) = (0, most.div_ceil(STEP));
+    while beyond - fitting > 1 {
+        let middle = fitting.midpoint(beyond);
+        if fits(middle * STEP) { fitting = middle } else { beyond = middle }
+    }
+    fitting * STEP
+}
+
 /// The same on a described machine, where an accelerator may share the system's memory: what it holds is then counted
 /// in RAM too.
 ///

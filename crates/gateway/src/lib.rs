@@ -30,7 +30,7 @@ mod router;
 mod routing;
 
 pub use error::ApiError;
-pub use meter::Completed;
+pub use meter::{Completed, Usage};
 pub use metrics::Metrics;
 pub use request_id::{RequestId, X_REQUEST_ID};
 pub use router::{Limits, Parts, router};

@@ -99,8 +99,8 @@ impl Handle {
         self.speeds.get(model)
     }
 
-    /// Stops: nobody is served any more; engines are ended after at most `drain`, or left running for the next snug.
-    /// Returns when that is done.
+    /// Stops: nobody is served any more; engines are ended after at most `drain`, or left running for the next snug. With
+    /// no time at all nothing is kept of their prompts. Returns when that is done.
     pub async fn stop(&self, keep_engines: bool, drain: Duration) {
         let (reply, done) = oneshot::channel();
         if self.commands.send(Command::Stop { keep_engines, drain, reply }).await.is_ok() {

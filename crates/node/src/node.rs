@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine::{Folders, LogWatch, Policy, Records};
+use engine::{Folders, LogWatch, Policy, PromptCaches, Records};
 use route::Table;
 use tokio::sync::{mpsc, watch};
 use tokio_util::task::TaskTracker;
@@ -76,7 +76,7 @@ impl Node {
     pub async fn start(config: Config, table: Table, tracker: &TaskTracker) -> Result<Handle, StartError> {
         let folder = |name: &str| {
             let path = config.data_dir.join(name);
-            // Logs and records are nobody else's business.
+            // Logs, records and prompts are nobody else's business.
             std::fs::DirBuilder::new()
                 .recursive(true)
                 .mode(0o700)
@@ -86,7 +86,9 @@ impl Node {
         };
         let logs = folder("logs")?;
         let records = Records::new(folder("instances")?);
-        let folders = Folders { watch: LogWatch::new(&logs), logs, records };
+        let prompt_caches = PromptCaches::open(folder("prompt-cache")?, config.policy.prompt_cache_max);
+        tracker.spawn(prompt_caches.clone().sweep());
+        let folders = Folders { watch: LogWatch::new(&logs), logs, records, prompt_caches };
 
         let (commands, inputs) = mpsc::channel(INPUTS_MAX);
         let (changes, changed) = mpsc::channel(INPUTS_MAX);
@@ -98,7 +100,7 @@ impl Node {
             left: Arc::default(),
             speeds: Arc::default(),
             room_wait_max: config.room_wait_max,
-            load_wait_max: config.policy.patience.load + config.policy.patience.stop,
+            load_wait_max: config.policy.patience.longest_swap(),
         };
 
         let mut owner = Owner::new(config, library, folders, table, view, &handle, changes, tracker.clone());

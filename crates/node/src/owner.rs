@@ -671,7 +671,11 @@ impl Owner {
         }
         for instance in &mut self.instances {
             // Those that leave already may have been given more time than there is now.
-            instance.leave(drain);
+            if drain.is_zero() {
+                instance.leave_at_once();
+            } else {
+                instance.leave(drain);
+            }
         }
         self.listen_for_idle();
         // Bounded: a draining engine is asked to end after `drain`, then killed after its patience, again and again.

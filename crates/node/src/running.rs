@@ -98,10 +98,19 @@ impl Running {
             target.close_to_new();
             target.load().in_flight
         });
-        self.handle.stop(drain);
-        if in_flight == 0 {
-            self.handle.drained();
+        match in_flight {
+            0 => self.handle.retire(),
+            _ => self.handle.stop(drain),
         }
+    }
+
+    /// Ends it now, whatever is in flight; nothing is kept of its prompts.
+    pub(crate) fn leave_at_once(&mut self) {
+        self.going = Going::Leaves;
+        if let Some(target) = &self.target {
+            target.close_to_new();
+        }
+        self.handle.stop(Duration::ZERO);
     }
 
     /// As `placement` sees it.

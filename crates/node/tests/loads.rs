@@ -40,6 +40,7 @@ impl Stage {
             restarts_max: 1,
             backoff: Duration::from_millis(1),
             forgiven_after: LONG,
+            prompt_cache: LONG,
         };
         let config = Config {
             data_dir: folder.path().join("data"),
@@ -50,7 +51,7 @@ impl Stage {
             context_max: None,
             instances_max: None,
             idle_unload: None,
-            policy: Policy { patience, log_size_max: ByteCount::mib(8) },
+            policy: Policy { patience, log_size_max: ByteCount::mib(8), prompt_cache_max: ByteCount::gib(1) },
             waiting_max: 64,
             room_wait_max: LONG,
             in_flight_max: 64,

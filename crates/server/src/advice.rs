@@ -228,6 +228,11 @@ impl Advice {
         Ok(advisor::concurrency(&ready.book, &machine, parameters)?)
     }
 
+    /// Repositories of the hub that hold GGUF files of a model of the catalogue; none before that is read.
+    pub(crate) fn gguf_repositories(&self, name: &str) -> Vec<String> {
+        self.ready.borrow().as_ref().map(|ready| ready.book.gguf_repositories(name)).unwrap_or_default()
+    }
+
     /// Engines, and whether they are here.
     pub(crate) fn runtimes(&self) -> Runtimes {
         let found = [

@@ -9,7 +9,7 @@ use tracing_subscriber::EnvFilter;
 /// # Errors
 /// If the filter cannot be read or logging was started before.
 pub fn start(logging: &config::Logging) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&logging.level).with_context(|| format!("logging.level `{}`", logging.level))?;
+    let filter = EnvFilter::try_new(logging.level.as_str()).with_context(|| format!("logging.level `{}`", logging.level.as_str()))?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let started = match logging.format {
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
