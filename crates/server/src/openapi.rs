@@ -565,7 +565,11 @@ mod tests {
             "/api/models/{*matter}" => {
                 let matters = "load unload pin unpin download download/pause files variants/{variant}/hot-ready \
                                variants/{variant}/protected";
-                matters.split(' ').filter(|matter| !matter.is_empty()).map(|m| format!("/api/models/{{name}}/{m}")).collect()
+                matters
+                    .split(' ')
+                    .filter(|matter| !matter.is_empty())
+                    .map(|m| format!("/api/models/{{name}}/{m}"))
+                    .collect()
             }
             path @ "/api/storage/models/{*name}" => {
                 let name = path.replace("{*", "{");

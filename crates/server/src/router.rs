@@ -13,8 +13,8 @@ use http::HeaderMap;
 use prometheus_client::registry::Registry;
 use storage::Storage;
 
-use crate::activation::Activation;
 use crate::access::{Access, guard};
+use crate::activation::Activation;
 use crate::advice::Advice;
 use crate::cors::{Readable, Readers};
 use crate::first_model::FirstModel;
@@ -60,7 +60,7 @@ impl Parts {
             activate: Arc::new(Activation::new(node.clone(), storage.clone())),
             limits: assembly::gateway_limits(config),
             metrics: request_metrics,
-            completed: Arc::new(metrics::speeds_to(node.clone())),
+            completed: Arc::new(metrics::counted_by(node.clone(), storage.clone())),
         };
         let openapi = Kept::json(openapi::document());
         let readers = Readers::new(&config.server.cors_origins);
