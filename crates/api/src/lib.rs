@@ -8,6 +8,7 @@ mod fit;
 mod health;
 mod load;
 mod models;
+mod stats;
 
 pub use error::{ErrorBody, ErrorObject, ErrorType};
 pub use fit::{
@@ -18,3 +19,4 @@ pub use fit::{
 pub use health::{Health, NodeName, Readiness, Version};
 pub use load::{LoadAnswer, LoadDetails, LoadEvent, UnloadAnswer};
 pub use models::{AvailableModel, AvailableModels, DeviceUse, LoadedModel, LoadedModels, Model, ModelList};
+pub use stats::{Gpu, Hardware, Inference, Stats, Swap, Totals};

@@ -21,12 +21,15 @@ mod logging;
 mod metrics;
 mod models;
 mod openapi;
+mod query;
 mod router;
+mod stats;
 
 use std::time::Duration;
 
 use anyhow::Context;
 use config::Config;
+use store::Store;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -52,8 +55,10 @@ pub struct Server {
     listener: TcpListener,
     listen: Listen,
     node: node::Handle,
+    /// What must not be forgotten.
+    store: Store,
     tracker: TaskTracker,
-    /// Cancelled when nobody needs to look at the machine any more.
+    /// Cancelled when nobody needs to look at the machine any more, and nothing happens that is to be remembered.
     looking: CancellationToken,
     keep_engines: bool,
     grace: Duration,
@@ -84,6 +89,8 @@ impl Server {
             access.warn_about_open_doors();
         }
 
+        let store = Store::open(&data_folder.path().join("snug.db")).await?;
+
         let tracker = TaskTracker::new();
         let table = route::Table::default();
         let node = node::Node::start(assembly::node_config(config), table.clone(), &tracker)
@@ -92,12 +99,15 @@ impl Server {
         greet(&listener, &node, &config.folders.models);
         let looking = CancellationToken::new();
         let advice = advice::Advice::start(assembly::advice_config(config)?, node.clone(), &tracker, looking.clone());
-        let parts = router::Parts::new(config, table, node.clone(), advice, access);
+        // Answers come from the gateway (`router::Parts`); swaps are to come from the node: `telemetry.swapped(…)`.
+        let telemetry = telemetry::start(store.clone(), &tracker, looking.clone());
+        let parts = router::Parts::new(config, table, node.clone(), advice, telemetry, access);
         let routers = (0..serving_threads()).map(|_| router::router(parts.clone())).collect();
         Ok(Self {
             listener,
             listen: Listen::new(routers, config.gateway.max_connections),
             node,
+            store,
             tracker,
             looking,
             keep_engines: config.node.keep_engines,
@@ -113,7 +123,8 @@ impl Server {
     /// # Errors
     /// If the serving threads cannot be started.
     pub async fn run(self, shutdown: Shutdown) -> anyhow::Result<()> {
-        let Self { listener, listen, node, tracker, looking, keep_engines, grace, engines_end, _data_folder } = self;
+        let Self { listener, listen, node, store, tracker, looking, keep_engines, grace, engines_end, _data_folder } =
+            self;
         let connections =
             listen.serve(listener, shutdown.polite.clone()).await.context("cannot start the serving threads")?;
         tracing::info!(grace_s = grace.as_secs(), "stopping: no new requests, those in flight may finish");
@@ -131,6 +142,7 @@ impl Server {
         looking.cancel();
         tracker.close();
         let _unfinished = tokio::time::timeout(LAST_WORDS, tracker.wait()).await;
+        let _untidy = tokio::time::timeout(LAST_WORDS, store.close()).await;
         tracing::info!("stopped");
         Ok(())
     }

@@ -19,6 +19,20 @@ use types::{ByteCount, DeviceName, InstanceState, MemoryUse};
 /// How often an SSE client that waits for a load is shown that we live.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
+/// What these routes are made of.
+#[derive(Clone)]
+pub(crate) struct Models {
+    pub(crate) node: Handle,
+}
+
+impl Models {
+    /// What is loaded.
+    pub(crate) fn loaded(&self) -> Vec<LoadedModel> {
+        let view = self.node.view().borrow().clone();
+        view.instances.iter().map(|instance| loaded_model(&self.node, instance)).collect()
+    }
+}
+
 /// `GET /api/models`.
 pub(crate) async fn available(State(node): State<Handle>) -> Json<AvailableModels> {
     let view = node.view().borrow().clone();
@@ -27,8 +41,7 @@ pub(crate) async fn available(State(node): State<Handle>) -> Json<AvailableModel
 
 /// `GET /api/models/loaded`.
 pub(crate) async fn loaded(State(node): State<Handle>) -> Json<LoadedModels> {
-    let view = node.view().borrow().clone();
-    Json(LoadedModels { models: view.instances.iter().map(|instance| loaded_model(&node, instance)).collect() })
+    Json(LoadedModels { models: Models { node }.loaded() })
 }
 
 /// `POST /api/models/{name}/load` and `/unload`; names may hold slashes, raw or encoded.

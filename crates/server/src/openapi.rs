@@ -4,7 +4,7 @@
 
 use utoipa::OpenApi;
 
-use crate::fit_api;
+use crate::{fit_api, stats};
 
 /// The document, as JSON.
 ///
@@ -24,12 +24,14 @@ pub fn document() -> String {
     tags(
         (name = "fit", description = "What this machine is, and which models it runs how well"),
         (name = "models", description = "Models on this machine: load, unload, look"),
+        (name = "stats", description = "What the machine does and did lately"),
         (name = "inference", description = "OpenAI's API"),
         (name = "health", description = "Whether snug is well"),
     ),
     paths(
         fit_api::system, fit_api::models, fit_api::top, fit_api::named, fit_api::plan, fit_api::plan_by_query,
         fit_api::concurrency, fit_api::runtimes, fit_api::installed,
+        stats::snapshot, stats::history, stats::swaps, stats::hardware,
         routes::available, routes::loaded, routes::load, routes::unload,
         routes::list_models, routes::one_model, routes::chat_completions, routes::completions, routes::embeddings,
         routes::health, routes::healthz, routes::v1_health, routes::api_health, routes::ready, routes::version,

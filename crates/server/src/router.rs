@@ -15,7 +15,9 @@ use prometheus_client::registry::Registry;
 use crate::access::{Access, guard};
 use crate::advice::Advice;
 use crate::kept::Kept;
-use crate::{assembly, fit_api, health, metrics, models, openapi};
+use crate::models::Models;
+use crate::stats::Stats;
+use crate::{assembly, fit_api, health, metrics, models, openapi, stats};
 
 /// What the routes are made of. Each serving thread has a router of its own, made from clones.
 #[derive(Clone)]
@@ -23,6 +25,7 @@ pub(crate) struct Parts {
     gateway: gateway::Parts,
     node: node::Handle,
     advice: Advice,
+    telemetry: telemetry::Handle,
     access: Access,
     metrics: metrics::Page,
     openapi: Kept,
@@ -34,26 +37,31 @@ impl Parts {
         table: route::Table,
         node: node::Handle,
         advice: Advice,
+        telemetry: telemetry::Handle,
         access: Access,
     ) -> Self {
         let mut registry = Registry::default();
         let request_metrics = gateway::Metrics::register(&mut registry);
         registry.register_collector(Box::new(metrics::NodeCollector::new(node.view())));
+        let (tell_node, remember) = (metrics::speeds_to(node.clone()), telemetry.clone());
         let gateway = gateway::Parts {
             table,
             activate: Arc::new(node.clone()),
             limits: assembly::gateway_limits(config),
             metrics: request_metrics,
-            completed: Arc::new(metrics::speeds_to(node.clone())),
+            completed: Arc::new(move |completed| {
+                tell_node(&completed);
+                remember.answered(stats::answer(completed));
+            }),
         };
         let openapi = Kept::json(openapi::document());
-        Self { gateway, node, advice, access, metrics: metrics::Page::new(registry), openapi }
+        Self { gateway, node, advice, telemetry, access, metrics: metrics::Page::new(registry), openapi }
     }
 }
 
 /// All routes.
 pub(crate) fn router(parts: Parts) -> Router {
-    let Parts { gateway, node, advice, access, metrics, openapi } = parts;
+    let Parts { gateway, node, advice, telemetry, access, metrics, openapi } = parts;
 
     // Open to everybody who can reach the port.
     let open = slashed(Router::new(), "/health", only("GET, HEAD", get(health::health)));
@@ -66,6 +74,13 @@ pub(crate) fn router(parts: Parts) -> Router {
     let open = slashed(open, "/api/models/loaded", only("GET, HEAD", get(models::loaded)));
     let open = slashed(open, "/metrics", only("GET, HEAD", get(metrics::page).with_state(metrics)));
     let open = slashed(open, "/openapi.json", only("GET, HEAD", get(document).with_state(openapi)));
+
+    // What happens and happened.
+    let stats_state = Stats { models: Models { node: node.clone() }, advice: advice.clone(), telemetry };
+    let stats = slashed(Router::new(), "/api/stats", only("GET, HEAD", get(stats::snapshot)));
+    let stats = slashed(stats, "/api/stats/history", only("GET, HEAD", get(stats::history)));
+    let stats = slashed(stats, "/api/stats/swaps", only("GET, HEAD", get(stats::swaps)));
+    let stats = slashed(stats, "/api/hardware", only("GET, HEAD", get(stats::hardware))).with_state(stats_state);
 
     // What fits; its errors have a form of their own.
     let fit = slashed(Router::new(), "/api/v1/system", fits("GET, HEAD", get(fit_api::system)));
@@ -87,6 +102,7 @@ pub(crate) fn router(parts: Parts) -> Router {
 
     open.merge(management)
         .with_state(node)
+        .merge(stats)
         .merge(fit)
         .layer(from_fn(with_request_id))
         // The gateway answers for its own request ids and errors.

@@ -16,5 +16,6 @@ mod leaving;
 mod limits;
 mod openai;
 mod shutdown;
+mod stats;
 mod support;
 mod swapping;
