@@ -96,11 +96,11 @@ impl Collector for NodeCollector {
 }
 
 /// Tells those who count what an answer used: the node how fast its engines generate, the storage which models are used.
-pub(crate) fn counted_by(node: node::Handle, storage: Storage) -> impl Fn(Completed) + Send + Sync {
+pub(crate) fn counted_by(node: node::Handle, storage: Storage) -> impl Fn(&Completed) + Send + Sync {
     move |completed| {
         if let Some(tokens_per_second) = completed.usage.tokens_per_second {
             node.ran(completed.model.clone(), tokens_per_second);
         }
-        storage.used(completed.model);
+        storage.used(completed.model.clone());
     }
 }
