@@ -14,11 +14,13 @@ pub mod cache;
 mod client;
 pub mod download;
 mod error;
+mod lock;
 mod model;
 mod overlay;
 pub mod repository;
 mod request;
 mod settings;
+mod tries;
 mod update;
 
 pub use client::Client;
