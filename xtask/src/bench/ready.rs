@@ -133,7 +133,9 @@ impl Snug {
     }
 
     async fn post(&self, matter: &str) -> anyhow::Result<Value> {
-        let request = format!("POST /api/models/{MODEL}/{matter} HTTP/1.1\r\nhost: bench\r\ncontent-length: 0\r\n\r\n");
+        // Addressed to this machine, as the management API wants it from whoever has no token.
+        let request =
+            format!("POST /api/models/{MODEL}/{matter} HTTP/1.1\r\nhost: {}\r\ncontent-length: 0\r\n\r\n", self.0);
         let answer = load::ask(self.0, request.as_bytes()).await.with_context(|| format!("POST {matter}"))?;
         Ok(serde_json::from_slice(&answer)?)
     }
