@@ -9,7 +9,9 @@ mod error;
 mod fit;
 mod health;
 mod load;
+mod logs;
 mod models;
+mod stats;
 mod storage;
 
 pub use config::{ConfigsAdded, ConfigsPut};
@@ -22,7 +24,9 @@ pub use fit::{
 };
 pub use health::{Health, NodeName, Readiness, Version};
 pub use load::{ConsideredVariant, LoadAnswer, LoadDetails, LoadEvent, UnloadAnswer, VariantChoice};
+pub use logs::{LogLevel, LogLine, Logs, LogsMissed};
 pub use models::{AvailableModel, AvailableModels, DeviceUse, LoadedModel, LoadedModels, Model, ModelList};
+pub use stats::{Gpu, Hardware, Inference, Stats, Swap, Totals};
 pub use storage::{
     CleanupAnswer, CleanupCandidate, CleanupPolicy, CleanupPolicyPatch, CleanupPreview, DeleteAnswer, FlagAnswer,
     GuardedBody, LimitAnswer, LimitRequest, StorageOverview, StoredModel, StoredModels, StoredVariant,

@@ -11,6 +11,7 @@ mod advice;
 mod adviser;
 mod assembly;
 mod catalogue;
+mod cors;
 mod data_folder;
 mod downloads;
 mod engine_program;
@@ -22,6 +23,7 @@ mod json_body;
 mod kept;
 mod listen;
 mod logging;
+mod logs;
 mod metrics;
 mod model_configs;
 mod model_path;
@@ -30,6 +32,7 @@ mod openapi;
 mod query;
 mod refused;
 mod router;
+mod stats;
 mod stored;
 
 use std::sync::Arc;
@@ -47,7 +50,7 @@ use crate::listen::Listen;
 
 pub use adviser::{Adviser, Meant};
 pub use catalogue::{CatalogueStatus, catalogue_status, update_catalogue};
-pub use logging::start as start_logging;
+pub use logging::{Logging, start as start_logging};
 pub use openapi::document as openapi_document;
 
 /// After the engines have ended, what is left of the answers (an error event, the end) gets this long to be sent.
@@ -65,14 +68,17 @@ pub struct Server {
     listener: TcpListener,
     listen: Listen,
     node: node::Handle,
+    /// What must not be forgotten.
+    store: Store,
     tracker: TaskTracker,
-    /// Cancelled when nobody needs to look at the machine any more.
+    /// Cancelled when nobody needs to look at the machine any more, and nothing happens that is to be remembered.
     looking: CancellationToken,
+    /// Cancelled for answers that have no end of their own.
+    stopping: CancellationToken,
     keep_engines: bool,
     grace: Duration,
     /// What engines may take to end.
     engines_end: Duration,
-    store: Store,
     _data_folder: DataFolder,
 }
 
@@ -87,11 +93,11 @@ pub struct Shutdown {
 
 impl Server {
     /// Builds all parts and binds the port. Engines of an earlier snug are taken over here. `hub` is how the Hugging Face
-    /// hub is asked.
+    /// hub is asked; `/api/logs` shows `logging`.
     ///
     /// # Errors
     /// If the data folder is in use or unusable, or the address cannot be bound; the chain says which.
-    pub async fn bind(config: &Config, hub: hub::Settings) -> anyhow::Result<Self> {
+    pub async fn bind(config: &Config, hub: hub::Settings, logging: &Logging) -> anyhow::Result<Self> {
         let data_folder = DataFolder::lock(&config.folders.data)?;
         let listener = listen::bind(&config.server.host, config.server.port).await?;
         let access = access::Access::new(config, &data_folder)?;
@@ -101,7 +107,7 @@ impl Server {
 
         let tracker = TaskTracker::new();
         let table = route::Table::default();
-        let store = Store::open(&data_folder.path().join("snug.db")).await.context("cannot open what snug keeps")?;
+        let store = Store::open(&data_folder.path().join("snug.db")).await?;
         let setup = storage::Setup::read(assembly::storage_config(config, hub)).await;
         let pinned = store.pinned().await.context("cannot tell which models are pinned")?;
         let node_config = node::Config {
@@ -119,19 +125,34 @@ impl Server {
         let repositories: storage::Repositories = Arc::new(move |name| asked.gguf_repositories(name));
         let storage = setup.start(node.clone(), store.clone(), repositories, &tracker, looking.clone()).await;
         let storage = storage.context("cannot tell which models are kept")?;
-        let first = first_model::load(config, node.clone(), storage.clone(), &tracker);
-        let parts = router::Parts::new(config, table, node.clone(), storage, advice, access, first);
+        let telemetry = telemetry::start(store.clone(), &tracker, looking.clone());
+        tracker.spawn(stats::follow_swaps(node.swaps(), telemetry.clone(), looking.clone()));
+        let stopping = CancellationToken::new();
+        let parts = router::Parts::new(
+            config,
+            router::Owners {
+                first: first_model::load(config, node.clone(), storage.clone(), &tracker),
+                logs: logs::Logs { ring: logging.ring.clone(), stopping: stopping.clone() },
+                table,
+                node: node.clone(),
+                storage,
+                advice,
+                telemetry,
+                access,
+            },
+        );
         let routers = (0..serving_threads()).map(|_| router::router(parts.clone())).collect();
         Ok(Self {
             listener,
             listen: Listen::new(routers, config.gateway.max_connections),
             node,
+            store,
             tracker,
             looking,
+            stopping,
             keep_engines: config.node.keep_engines,
             grace: config.gateway.shutdown_grace,
             engines_end: assembly::PROMPT_CACHE + config.engine.stop_timeout + KILL_PATIENCE,
-            store,
             _data_folder: data_folder,
         })
     }
@@ -150,10 +171,23 @@ impl Server {
     /// # Errors
     /// If the serving threads cannot be started.
     pub async fn run(self, shutdown: Shutdown) -> anyhow::Result<()> {
-        let Self { listener, listen, node, tracker, looking, keep_engines, grace, engines_end, store, _data_folder } = self;
+        let Self {
+            listener,
+            listen,
+            node,
+            tracker,
+            looking,
+            stopping,
+            keep_engines,
+            grace,
+            engines_end,
+            store,
+            _data_folder,
+        } = self;
         let connections =
             listen.serve(listener, shutdown.polite.clone()).await.context("cannot start the serving threads")?;
         tracing::info!(grace_s = grace.as_secs(), "stopping: no new requests, those in flight may finish");
+        stopping.cancel();
         tokio::select! {
             () = connections.finished() => {}
             () = tokio::time::sleep(grace) => tracing::info!("the grace time is over"),

@@ -1,12 +1,12 @@
 //! `snug rm`: delete a model's files. Asked of the server; where none runs, of one that lives for as long as that takes.
 
 use client::Client;
+use types::ByteCount;
 
 use crate::failure::Failure;
 use crate::own_server;
 use crate::printer::Printer;
 use crate::settings::Settings;
-use crate::table::size;
 
 /// Deletes and says how much is free now that was not.
 pub(crate) async fn run(settings: &Settings, printer: &Printer, model: &str) -> Result<(), Failure> {
@@ -22,5 +22,6 @@ async fn rm(client: &Client, printer: &Printer, model: &str) -> Result<(), Failu
         _ => (model, None),
     };
     let answer = client.delete_files(id, variant).await?;
-    Ok(printer.data(&answer, || format!("{model} {}, {} freed\n", answer.status, size(answer.freed_bytes)))?)
+    Ok(printer
+        .data(&answer, || format!("{model} {}, {} freed\n", answer.status, ByteCount::bytes(answer.freed_bytes)))?)
 }

@@ -17,5 +17,6 @@ mod limits;
 mod openai;
 mod prompts;
 mod shutdown;
+mod stats;
 mod support;
 mod swapping;
