@@ -1,4 +1,4 @@
-//! A configuration file as a tree of values that know their line. TOML and JSON become the same tree.
+//! A configuration file as a tree of values that know their line. TOML, JSON with comments and YAML become the same tree.
 //!
 //! Knows syntax only; which keys exist and what they mean is the sections' matter.
 
@@ -9,6 +9,11 @@ use std::path::Path;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use toml::de::{DeTable, DeValue};
+
+use crate::yaml;
+
+/// How deep values may lie in each other; keys lie three deep.
+pub(crate) const DEPTH_MAX: usize = 32;
 
 /// A value as it was written.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,14 +50,11 @@ pub(crate) struct SyntaxError {
     pub(crate) message: String,
 }
 
-/// Reads a whole file; its name's ending tells the language, TOML unless `.json`.
+/// Reads a whole file; its name's ending tells the language, TOML unless `.json`, `.jsonc`, `.yaml` or `.yml`.
 pub(crate) fn parse(file: &Path, text: &str) -> Result<Vec<Entry>, Vec<SyntaxError>> {
     match file.extension().and_then(|extension| extension.to_str()) {
-        Some("json") => parse_json(text).map_err(|error| vec![error]),
-        Some("yaml" | "yml") => Err(vec![SyntaxError {
-            line: None,
-            message: "YAML is not read yet; write the same keys as TOML or JSON".to_owned(),
-        }]),
+        Some("json" | "jsonc") => parse_json(text).map_err(|error| vec![error]),
+        Some("yaml" | "yml") => yaml::parse(text).map_err(|error| vec![error]),
         _ => parse_toml(text),
     }
 }
@@ -112,58 +114,92 @@ fn from_toml(text: &str, value: &DeValue<'_>) -> Value {
     }
 }
 
+/// JSON in which comments (`//`, `/* */`) and commas after the last item are allowed.
 fn parse_json(text: &str) -> Result<Vec<Entry>, SyntaxError> {
-    let fail = |error: serde_json::Error| SyntaxError { line: Some(error.line()), message: json_message(&error) };
-    let root: &RawValue = serde_json::from_str(text).map_err(fail)?;
-    match from_json(text, root)? {
-        Value::Table(entries) => Ok(entries),
-        _ => Err(SyntaxError { line: Some(1), message: "must be an object of keys and values".to_owned() }),
+    let mut plain = text.to_owned();
+    if json_strip_comments::strip(&mut plain).is_err() {
+        // Blanks were written over everything up to the slash that begins nothing.
+        let last = text.bytes().zip(plain.bytes()).rposition(|(written, left)| written != left);
+        let message = "a comment begins with // or /*, not with a single /".to_owned();
+        return Err(SyntaxError { line: last.map(|offset| line_at(text, offset)), message });
     }
+    Json { written: text, plain: &plain }.parse()
+}
+
+/// JSON as it was written, and the same with blanks in place of comments: what lies where in the one lies there in the
+/// other, but only the first has all its lines.
+struct Json<'a> {
+    written: &'a str,
+    plain: &'a str,
+}
+
+impl<'a> Json<'a> {
+    fn parse(&self) -> Result<Vec<Entry>, SyntaxError> {
+        let root: &RawValue = serde_json::from_str(self.plain).map_err(|error| SyntaxError {
+            line: Some(line_at(self.written, offset_of(self.plain, &error))),
+            message: json_message(&error),
+        })?;
+        match self.value(root, 0)? {
+            Value::Table(entries) => Ok(entries),
+            _ => Err(SyntaxError { line: Some(1), message: "must be an object of keys and values".to_owned() }),
+        }
+    }
+
+    /// serde_json tells no positions, but a raw value borrows from the text, so that its own place in memory is its
+    /// place in the file.
+    fn line(&self, raw: &RawValue) -> usize {
+        line_at(self.written, (raw.get().as_ptr() as usize).saturating_sub(self.plain.as_ptr() as usize))
+    }
+
+    fn value(&self, raw: &'a RawValue, depth: usize) -> Result<Value, SyntaxError> {
+        let fail = |message| SyntaxError { line: Some(self.line(raw)), message };
+        let bad = |error: serde_json::Error| fail(json_message(&error));
+        if depth > DEPTH_MAX {
+            return Err(fail(format!("is nested more than {DEPTH_MAX} deep")));
+        }
+        let value = match raw.get().as_bytes().first() {
+            Some(b'{') => {
+                let JsonObject(pairs) = serde_json::from_str(raw.get()).map_err(bad)?;
+                let mut entries: Vec<Entry> = Vec::with_capacity(pairs.len());
+                for (key, raw) in pairs {
+                    // `null` is how JSON writers say "not given".
+                    if raw.get() == "null" {
+                        continue;
+                    }
+                    let line = self.line(raw);
+                    if entries.iter().any(|entry| entry.key == key) {
+                        return Err(SyntaxError { line: Some(line), message: format!("duplicate key `{key}`") });
+                    }
+                    entries.push(Entry { key, line, value: self.value(raw, depth + 1)? });
+                }
+                Value::Table(entries)
+            }
+            Some(b'[') => {
+                let items: Vec<&RawValue> = serde_json::from_str(raw.get()).map_err(bad)?;
+                Value::List(items.into_iter().map(|item| self.value(item, depth + 1)).collect::<Result<_, _>>()?)
+            }
+            Some(b'"') => Value::Text(serde_json::from_str(raw.get()).map_err(bad)?),
+            Some(b't') => Value::Bool(true),
+            Some(b'f') => Value::Bool(false),
+            _ => match raw.get().parse() {
+                Ok(number) => Value::Integer(number),
+                Err(_) => Value::Other(raw.get().to_owned()),
+            },
+        };
+        Ok(value)
+    }
+}
+
+/// Where in the text an error is.
+fn offset_of(text: &str, error: &serde_json::Error) -> usize {
+    let before = text.split_inclusive('\n').take(error.line().saturating_sub(1)).map(str::len).sum::<usize>();
+    (before + error.column().saturating_sub(1)).min(text.len())
 }
 
 /// The message without serde_json's own " at line 3 column 7": the place is told apart.
 fn json_message(error: &serde_json::Error) -> String {
     let message = error.to_string();
     message.split(" at line ").next().unwrap_or_default().to_owned()
-}
-
-/// Turns a slice of `text` into a value. serde_json tells no positions, but a raw value borrows from the text, so that
-/// its own place in memory is its place in the file.
-fn from_json(text: &str, raw: &RawValue) -> Result<Value, SyntaxError> {
-    let offset = (raw.get().as_ptr() as usize).saturating_sub(text.as_ptr() as usize);
-    let line = line_at(text, offset);
-    let fail = |error: serde_json::Error| SyntaxError { line: Some(line), message: json_message(&error) };
-    let value = match raw.get().as_bytes().first() {
-        Some(b'{') => {
-            let JsonObject(pairs) = serde_json::from_str(raw.get()).map_err(fail)?;
-            let mut entries: Vec<Entry> = Vec::with_capacity(pairs.len());
-            for (key, raw) in pairs {
-                // `null` is how JSON writers say "not given".
-                if raw.get() == "null" {
-                    continue;
-                }
-                let offset = (raw.get().as_ptr() as usize).saturating_sub(text.as_ptr() as usize);
-                let line = line_at(text, offset);
-                if entries.iter().any(|entry| entry.key == key) {
-                    return Err(SyntaxError { line: Some(line), message: format!("duplicate key `{key}`") });
-                }
-                entries.push(Entry { key, line, value: from_json(text, raw)? });
-            }
-            Value::Table(entries)
-        }
-        Some(b'[') => {
-            let items: Vec<&RawValue> = serde_json::from_str(raw.get()).map_err(fail)?;
-            Value::List(items.into_iter().map(|item| from_json(text, item)).collect::<Result<_, _>>()?)
-        }
-        Some(b'"') => Value::Text(serde_json::from_str(raw.get()).map_err(fail)?),
-        Some(b't') => Value::Bool(true),
-        Some(b'f') => Value::Bool(false),
-        _ => match raw.get().parse() {
-            Ok(number) => Value::Integer(number),
-            Err(_) => Value::Other(raw.get().to_owned()),
-        },
-    };
-    Ok(value)
 }
 
 /// An object's pairs in the order of the file, duplicates and all.

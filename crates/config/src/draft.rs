@@ -9,7 +9,7 @@ use crate::document::{self, Entry, Value};
 use crate::folders::Folders;
 use crate::problem::{Place, Problem, Problems};
 use crate::section::Section;
-use crate::sections::{Engine, FolderKeys, Gateway, Logging, Model, Node, Server};
+use crate::sections::{Engine, FolderKeys, Gateway, Hardware, Library, Logging, Model, Node, Server, Storage};
 use crate::setting::Context;
 use crate::sources::{DOORS, FILE_VARIABLE, Sources};
 
@@ -17,16 +17,19 @@ use crate::sources::{DOORS, FILE_VARIABLE, Sources};
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// The tables of the file besides `[[models]]`.
-const TABLES: [&str; 3] = ["engine", "gateway", "logging"];
+const TABLES: [&str; 5] = ["engine", "gateway", "storage", "hardware", "logging"];
 
 /// Values so far.
 #[derive(Default)]
 pub(crate) struct Draft {
     pub(crate) server: Server,
     pub(crate) folders: FolderKeys,
+    pub(crate) library: Library,
     pub(crate) node: Node,
     pub(crate) engine: Engine,
     pub(crate) gateway: Gateway,
+    pub(crate) storage: Storage,
+    pub(crate) hardware: Hardware,
     pub(crate) logging: Logging,
     pub(crate) models: Vec<Model>,
     /// Key to the place of the value that won.
@@ -80,9 +83,12 @@ impl Draft {
             Some(folders) if self.problems.0.is_empty() => Ok(Config {
                 server: self.server,
                 folders,
+                library: self.library,
                 node: self.node,
                 engine: self.engine,
                 gateway: self.gateway,
+                storage: self.storage,
+                hardware: self.hardware,
                 logging: self.logging,
                 models: self.models,
             }),
@@ -140,7 +146,9 @@ impl Draft {
                 }
                 (Value::Table(inner), table) if TABLES.contains(&table) => {
                     for entry in inner {
-                        self.set(&format!("{table}.{}", entry.key), &entry.value, at(entry.line), context);
+                        let key = format!("{table}.{}", entry.key);
+                        let value = self.sound_entries(&key, &entry.value, at, context);
+                        self.set(&key, &value, at(entry.line), context);
                     }
                 }
                 (_, table) if TABLES.contains(&table) => {
@@ -150,6 +158,28 @@ impl Draft {
                 (value, key) => self.set(key, value, place, context),
             }
         }
+    }
+
+    /// Of a table that is one key's value, the entries that can be read. What is wrong with the others is told here, each
+    /// at its own line. Anything else comes back as it is.
+    fn sound_entries(
+        &mut self,
+        path: &str,
+        value: &Value,
+        at: &dyn Fn(usize) -> Place,
+        context: &Context<'_>,
+    ) -> Value {
+        let (Value::Table(entries), Some(key)) = (value, path.strip_prefix("hardware.")) else { return value.clone() };
+        let mut sound = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let path = format!("{path}.{}", entry.key);
+            self.places.insert(path.clone(), at(entry.line));
+            match Hardware::default().set(key, &Value::Table(vec![entry.clone()]), context) {
+                Some(Err(message)) => self.report(&path, message),
+                _ => sound.push(entry.clone()),
+            }
+        }
+        Value::Table(sound)
     }
 
     fn read_models(&mut self, items: &[Value], place: &Place, at: &dyn Fn(usize) -> Place, context: &Context<'_>) {
@@ -180,9 +210,12 @@ impl Draft {
                 .server
                 .set(path, value, context)
                 .or_else(|| self.folders.set(path, value, context))
+                .or_else(|| self.library.set(path, value, context))
                 .or_else(|| self.node.set(path, value, context)),
             Some(("engine", key)) => self.engine.set(key, value, context),
             Some(("gateway", key)) => self.gateway.set(key, value, context),
+            Some(("storage", key)) => self.storage.set(key, value, context),
+            Some(("hardware", key)) => self.hardware.set(key, value, context),
             Some(("logging", key)) => self.logging.set(key, value, context),
             // Only entries of [[models]] remain, and the one that is being read is the last.
             Some((_, key)) => self.models.last_mut().and_then(|model| model.set(key, value, context)),
@@ -223,8 +256,15 @@ fn read_bounded(file: &Path) -> Result<String, String> {
 /// What to say of a key that does not exist: the one that was meant, if one is close.
 fn unknown(path: &str) -> String {
     let (table, key) = path.split_once('.').map_or(("", path), |(table, key)| (table, key));
-    let root = || Server::KEYS.iter().chain(FolderKeys::KEYS).chain(Node::KEYS).chain(&TABLES).chain(&["models"]);
-    let tables = [("engine", Engine::KEYS), ("gateway", Gateway::KEYS), ("logging", Logging::KEYS)];
+    let keys = [Server::KEYS, FolderKeys::KEYS, Library::KEYS, Node::KEYS, &TABLES, &["models"]];
+    let root = || keys.iter().copied().flatten();
+    let tables = [
+        ("engine", Engine::KEYS),
+        ("gateway", Gateway::KEYS),
+        ("storage", Storage::KEYS),
+        ("hardware", Hardware::KEYS),
+        ("logging", Logging::KEYS),
+    ];
     let here: Vec<&str> = match table {
         "" => root().copied().collect(),
         table if table.starts_with("models[") => Model::KEYS.to_vec(),

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use crate::section::Section;
-use crate::sections::{Engine, FolderKeys, Gateway, Logging, Model, Node, Server};
+use crate::sections::{Engine, FolderKeys, Gateway, Hardware, Library, Logging, Model, Node, Server, Storage};
 use crate::sources::variables;
 
 /// The text of a `snug.toml` that says nothing but the defaults: every setting stands behind a `#`.
@@ -14,9 +14,12 @@ pub fn example() -> String {
     );
     section::<Server>(&mut text, None);
     section::<FolderKeys>(&mut text, None);
+    section::<Library>(&mut text, None);
     section::<Node>(&mut text, None);
     section::<Engine>(&mut text, Some("[engine]"));
     section::<Gateway>(&mut text, Some("[gateway]"));
+    section::<Storage>(&mut text, Some("[storage]"));
+    section::<Hardware>(&mut text, Some("[hardware]"));
     section::<Logging>(&mut text, Some("[logging]"));
     section::<Model>(&mut text, Some("#[[models]]"));
     text

@@ -19,13 +19,14 @@ mod sections;
 mod setting;
 mod sources;
 mod words;
+mod yaml;
 
 pub use example::example;
 pub use folders::Folders;
 pub use problem::{Place, Problem, Problems};
-pub use sections::{Engine, Gateway, Logging, Model, Node, Server};
+pub use sections::{Engine, Gateway, Hardware, Library, Logging, Model, Node, Server, Storage};
 pub use sources::{Flags, Sources, variables};
-pub use words::{IdleUnload, LogFormat};
+pub use words::{IdleUnload, LogFilter, LogFormat, StorageLimit};
 
 /// Everything `snug serve` can be told, checked and complete.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,12 +35,18 @@ pub struct Config {
     pub server: Server,
     /// Where things are kept, as absolute paths.
     pub folders: Folders,
+    /// Which models are known besides the files that are found, which is loaded at the start, and how files are fetched.
+    pub library: Library,
     /// What the models of this machine may use together.
     pub node: Node,
     /// How engines are started and stopped.
     pub engine: Engine,
     /// The bounds of the request path.
     pub gateway: Gateway,
+    /// How much disk models may fill, and when files that nobody uses are removed.
+    pub storage: Storage,
+    /// What this machine's accelerators are said to be.
+    pub hardware: Hardware,
     /// What is logged, and how.
     pub logging: Logging,
     /// Models configured by hand, besides those found in the folders.

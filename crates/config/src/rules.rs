@@ -8,12 +8,23 @@ use std::time::Duration;
 use types::{ByteCount, Mode, Pooling};
 
 use crate::draft::Draft;
-use crate::words::IdleUnload;
+use crate::words::{IdleUnload, StorageLimit};
 
 /// llama.cpp counts the tokens of all slots together in 32 signed bits.
 const TOKENS_MAX: u64 = i32::MAX as u64;
 /// More cores than a machine has.
 const CORES_MAX: u64 = 65_536;
+
+/// More memory than a machine has, 64 TiB.
+const RAM_MIB_MAX: u64 = 64 << 20;
+/// More than an accelerator has, 4 TiB.
+const VRAM_MIB_MAX: u64 = 4 << 20;
+/// More accelerators than a machine has.
+const ACCELERATOR_INDEX_MAX: u32 = 63;
+/// Ten years.
+const DAYS_MAX: u32 = 3650;
+/// The same.
+const HOURS_MAX: u32 = DAYS_MAX * 24;
 
 /// No wait is longer: it keeps every sum of times far from overflow.
 const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -37,6 +48,7 @@ const OWN_ARGUMENTS: &[(&[&str], &str)] = &[
     (&["--rerank", "--reranking"], "write `mode = \"rerank\"write `"),
     (&["--pooling"], "write `pooling`"),
     (&["--chat-template-file"], "write `chat_template_file`"),
+    (&["--slot-save-path"], "write `prompt_cache` in [engine]"),
     (&["--api-key", "--api-key-file", "--ssl-key-file", "--ssl-cert-file"], "snug talks to it on loopback"),
     (
         &["-v", "--verbose", "--log-verbose", "-lv", "--verbosity", "--log-verbosity", "--log-disable", "--log-file"],
@@ -49,9 +61,12 @@ const OWN_ARGUMENTS: &[(&[&str], &str)] = &[
 /// Checks the whole draft and reports what is wrong with it.
 pub(crate) fn check(draft: &mut Draft) {
     server(draft);
+    library(draft);
     node(draft);
     engine(draft);
     gateway(draft);
+    storage(draft);
+    hardware(draft);
     logging(draft);
     for index in 0..draft.models.len() {
         model(draft, index);
@@ -64,6 +79,23 @@ fn server(draft: &mut Draft) {
         let message = format!("must be a host name or an address, is \"{}\"", draft.server.host);
         draft.report("host", message);
     }
+    let no_origin = draft.server.cors_origins.iter().find(|origin| *origin != "*" && !is_origin(origin)).cloned();
+    if let Some(written) = no_origin {
+        let message = format!(
+            "must be \"*\" or sites such as \"https://example.org:8443\", without a path; \"{written}\" is neither"
+        );
+        draft.report("cors_origins", message);
+    }
+}
+
+/// What a browser sends as `Origin`: scheme, host, and a port unless it is the scheme's own.
+fn is_origin(text: &str) -> bool {
+    let Some((scheme, host)) = text.split_once("://") else { return false };
+    let is_scheme = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+        && scheme.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'));
+    let is_host = !host.is_empty()
+        && host.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '[' | ']'));
+    is_scheme && is_host
 }
 
 fn node(draft: &mut Draft) {
@@ -71,6 +103,7 @@ fn node(draft: &mut Draft) {
     within(draft, "cpu_cores", draft.node.cpu_cores.map(u64::from), 1..=CORES_MAX);
     sizes(draft, "memory", draft.node.memory, ByteCount::mib(1));
     sizes(draft, "ram", draft.node.ram, ByteCount::mib(1));
+    within(draft, "ram_budget_mb", Some(draft.node.ram_budget_mb), 0..=RAM_MIB_MAX);
     if let IdleUnload::After(duration) = draft.node.idle_unload {
         times(draft, "idle_unload", duration, Duration::from_secs(1));
     }
@@ -84,6 +117,8 @@ fn engine(draft: &mut Draft) {
     times(draft, "engine.restart_backoff", draft.engine.restart_backoff, Duration::from_millis(1));
     within(draft, "engine.max_restarts", Some(draft.engine.max_restarts), 0..=1000);
     sizes(draft, "engine.log_max_bytes", Some(draft.engine.log_max_bytes), ByteCount::bytes(64 << 10));
+    let kept = Some(draft.engine.prompt_cache).filter(|size| *size > ByteCount::ZERO);
+    sizes(draft, "engine.prompt_cache", kept, ByteCount::mib(16));
     extra_args(draft, "engine.extra_args", &draft.engine.extra_args.clone());
 }
 
@@ -97,22 +132,41 @@ fn gateway(draft: &mut Draft) {
     times(draft, "gateway.engine_idle_timeout", draft.gateway.engine_idle_timeout, Duration::from_secs(1));
 }
 
-/// A directive is a level, `part=level`, or has a span in brackets. A bare word would silently be taken for a part, so
-/// that `inof` logged everything there is; it is a mistake.
-fn logging(draft: &mut Draft) {
-    let is_level = |word: &str| {
-        let levels = ["off", "error", "warn", "info", "debug", "trace"];
-        levels.iter().any(|level| level.eq_ignore_ascii_case(word))
-    };
-    let wrong = draft.logging.level.split(',').map(str::trim).find(|directive| {
-        let level = directive.rsplit_once('=').map_or(*directive, |(_, level)| level);
-        !directive.contains('[') && !is_level(level)
-    });
-    if let Some(wrong) = wrong {
-        let message =
-            format!("must be error, warn, info, debug, trace or off, alone or as `part=level`; \"{wrong}\" is neither");
-        draft.report("logging.level", message);
+fn library(draft: &mut Draft) {
+    within(draft, "max_concurrent_downloads", Some(draft.library.max_concurrent_downloads), 1..=64);
+    if let Some(model) = draft.library.default_model.clone()
+        && (model.len() > 400 || model.contains(|c: char| c.is_whitespace() || c.is_control()))
+    {
+        draft.report("default_model", "must be a model's name without blanks");
     }
+    if let Some(variant) = draft.library.default_variant.clone()
+        && (variant.len() > 200 || variant.contains(|c: char| c.is_whitespace() || c.is_control() || c == '/'))
+    {
+        draft.report("default_variant", "must be a variant's name, such as \"Q4_K_M\"");
+    }
+}
+
+fn storage(draft: &mut Draft) {
+    if let StorageLimit::Of(limit) = draft.storage.limit {
+        sizes(draft, "storage.limit", Some(limit), ByteCount::mib(1));
+    }
+    within(draft, "storage.cleanup_max_age_days", Some(draft.storage.cleanup_max_age_days), 1..=DAYS_MAX);
+    within(draft, "storage.cleanup_interval_hours", Some(draft.storage.cleanup_interval_hours), 1..=HOURS_MAX);
+}
+
+fn hardware(draft: &mut Draft) {
+    for (index, mib) in draft.hardware.vram_overrides.clone() {
+        let key = format!("hardware.vram_overrides.{index}");
+        if index > ACCELERATOR_INDEX_MAX {
+            draft.report(&key, format!("is no number of an accelerator; they are 0 to {ACCELERATOR_INDEX_MAX}"));
+        }
+        within(draft, &key, Some(mib), 1..=VRAM_MIB_MAX);
+    }
+}
+
+fn logging(draft: &mut Draft) {
+    within(draft, "logging.rotate_hour", Some(draft.logging.rotate_hour), 0..=23);
+    within(draft, "logging.retain_days", Some(draft.logging.retain_days), 1..=DAYS_MAX);
 }
 
 fn model(draft: &mut Draft, index: usize) {

@@ -1,14 +1,17 @@
 //! Every key there is: name, kind, default, and the words that users read about it.
 //!
-//! The keys of [`Server`], [`FolderKeys`] and [`Node`] stand at the top of the file; the others in a table of their own.
+//! The keys of [`Server`], [`FolderKeys`], [`Library`] and [`Node`] stand at the top of the file; the others in a table of
+//! their own. Names and kinds of a few were settled by others: a file that the model server's contract describes is
+//! read as it is, sizes in MB that are MiB and all.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use types::{ByteCount, CacheType, Mode, Pooling};
+use types::{Backend, ByteCount, CacheType, Mode, Pooling};
 
 use crate::section::section;
-use crate::words::{IdleUnload, LogFormat};
+use crate::words::{IdleUnload, LogFilter, LogFormat, StorageLimit};
 
 section! {
     /// Where snug listens and whom it trusts.
@@ -19,6 +22,10 @@ section! {
         port: u16 = 8787,
         /// Whether everybody on the network may manage models, not only programs on this machine. Default: no.
         insecure_lan: bool = false,
+        /// Web pages of which sites may read our answers, such as `"https://chat.example.org"`; `"*"` for all, an empty
+        /// list for none but our own. A site that is named may also manage models, for a browser on this machine; `"*"`
+        /// does not allow that. Default: all.
+        cors_origins: Vec<String> = vec!["*".to_owned()],
     }
 }
 
@@ -35,6 +42,23 @@ section! {
 }
 
 section! {
+    /// Which models are known besides the files that are found, which is loaded at the start, and how files are fetched.
+    pub struct Library {
+        /// Folders and files that describe models, in order: what a later one says of a model counts. Default: none.
+        model_config_paths: Vec<PathBuf> = Vec::new() => r#"["models.d"]"#,
+        /// File in which models configured over the API are kept; it is read after all others. Default: nowhere, they
+        /// are gone when snug ends.
+        override_path: Option<PathBuf> = None => r#""runtime_models.json""#,
+        /// Model that is loaded at the start. Default: none.
+        default_model: Option<String> = None => r#""my-model""#,
+        /// Variant that is taken of it. Default: the one that suits this machine best.
+        default_variant: Option<String> = None => r#""Q4_K_M""#,
+        /// How many downloads run at once, 1 to 64; others wait for their turn. Default: 2.
+        max_concurrent_downloads: u32 = 2,
+    }
+}
+
+section! {
     /// What the models of this machine may use together.
     pub struct Node {
         /// Whether engines run on when snug is stopped, to be found again at the next start. Default: no.
@@ -43,6 +67,8 @@ section! {
         memory: Option<ByteCount> = None => r#""24G""#,
         /// System memory that all models together may use. Default: what the machine can spare.
         ram: Option<ByteCount> = None => r#""64G""#,
+        /// System memory in which models stay ready that are not loaded, in MiB; 0 for half of it. Default: 0.
+        ram_budget_mb: u64 = 0,
         /// Largest context a model is loaded with, tokens per slot. Default: no limit but the model's own.
         max_context: Option<u64> = None => "32768",
         /// Cores that advice reckons with, in place of those there are. Default: those there are.
@@ -82,6 +108,9 @@ section! {
         restart_backoff: Duration = Duration::from_millis(500),
         /// Size at which an engine's log file is begun anew; one old file is kept. Default: 8M.
         log_max_bytes: ByteCount = ByteCount::mib(8),
+        /// What prompts may take on disk, all models together, that are kept for models while they are not loaded; 0 keeps
+        /// none. Default: 2G.
+        prompt_cache: ByteCount = ByteCount::gib(2),
         /// More arguments for `llama-server`, one item each. Default: none.
         extra_args: Vec<String> = Vec::new(),
     }
@@ -109,12 +138,45 @@ section! {
 }
 
 section! {
+    /// How much disk models may fill, and when files that nobody uses are removed.
+    pub struct Storage {
+        /// What all model files together may take, such as `"500G"`; `"0"` for all the disk has. Default: no limit.
+        limit: StorageLimit = StorageLimit::None,
+        /// Whether files that were not used for long are removed, unless they are protected. Default: yes.
+        cleanup_enabled: bool = true,
+        /// How long a file must have gone unused, in days. Default: 30.
+        cleanup_max_age_days: u32 = 30,
+        /// How often is looked for such files, in hours. Default: 24.
+        cleanup_interval_hours: u32 = 24,
+    }
+}
+
+section! {
+    /// What this machine's accelerators are said to be.
+    pub struct Hardware {
+        /// Memory of single accelerators in place of what was found, in MiB, by their number in the order in which they
+        /// are listed. What is in use of it stays in use. Default: what was found.
+        vram_overrides: BTreeMap<u32, u64> = BTreeMap::new() => r#"{ "0" = 32000 }"#,
+        /// Which interface is preferred where an accelerator can be used by several: cuda, rocm (or hip), metal, vulkan,
+        /// sycl, ascend, cpu. Default: the order in which the engine lists them.
+        default_backend_priority: Vec<Backend> = Vec::new() => r#"["cuda", "vulkan"]"#,
+    }
+}
+
+section! {
     /// What is logged, and how.
     pub struct Logging {
-        /// Levels error, warn, info, debug, trace or off, also by part: `"info,gateway=debug"`. Default: info.
-        level: String = "info".to_owned(),
+        /// Levels error (or critical), warn (or warning), info, debug, trace or off, also by part:
+        /// `"info,gateway=debug"`. Default: info.
+        level: LogFilter = LogFilter::default(),
         /// `"text"` for people, `"json"` for programs. Default: text.
         format: LogFormat = LogFormat::Text,
+        /// Folder for log files, one a day, besides standard error. Default: none are written.
+        directory: Option<PathBuf> = None => r#""/var/log/snug""#,
+        /// Hour of the day at which a new file begins, 0 to 23, local time. Default: 0.
+        rotate_hour: u32 = 0,
+        /// How many of these files are kept, at least 1. Default: 7.
+        retain_days: u32 = 7,
     }
 }
 

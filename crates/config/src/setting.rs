@@ -1,5 +1,6 @@
 //! How one value is read from what somebody wrote, and how it is shown in the example file.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -67,9 +68,10 @@ impl<T: Word> Setting for T {
     }
 }
 
+/// An empty text is as good as nothing: files of the model server's contract write every key.
 impl<T: Setting> Setting for Option<T> {
     fn read(value: &Value, context: &Context<'_>) -> Result<Self, String> {
-        T::read(value, context).map(Some)
+        if text(value) == Some("") { Ok(None) } else { T::read(value, context).map(Some) }
     }
 
     fn show(&self) -> Option<String> {
@@ -126,17 +128,38 @@ impl Setting for String {
     }
 }
 
-impl Setting for Vec<String> {
+impl<T: Setting> Setting for Vec<T> {
     fn read(value: &Value, context: &Context<'_>) -> Result<Self, String> {
         match value {
-            Value::List(items) => items.iter().map(|item| String::read(item, context)).collect(),
-            _ => Err(must_be("a list of texts, such as [\"--flash-attn\", \"on\"]", value)),
+            Value::List(items) => items.iter().map(|item| T::read(item, context)).collect(),
+            _ => Err(must_be("a list in brackets, such as [\"…\", \"…\"]", value)),
         }
     }
 
     fn show(&self) -> Option<String> {
-        let items: Vec<String> = self.iter().map(|item| quoted(item)).collect();
+        let items: Vec<String> = self.iter().filter_map(T::show).collect();
         Some(format!("[{}]", items.join(", ")))
+    }
+}
+
+/// Numbered things; a key is a number, written as text where the language knows no other keys.
+impl<T: Setting> Setting for BTreeMap<u32, T> {
+    fn read(value: &Value, context: &Context<'_>) -> Result<Self, String> {
+        let Value::Table(entries) = value else {
+            return Err(must_be("a table of numbers and values, such as { \"0\" = 32000 }", value));
+        };
+        let numbered = entries.iter().map(|entry| {
+            let number =
+                entry.key.parse().map_err(|_| format!("must have a whole number as its key, has `{}`", entry.key));
+            Ok((number?, T::read(&entry.value, context)?))
+        });
+        numbered.collect()
+    }
+
+    fn show(&self) -> Option<String> {
+        let entries: Vec<String> =
+            self.iter().filter_map(|(number, value)| Some(format!("\"{number}\" = {}", value.show()?))).collect();
+        Some(format!("{{ {} }}", entries.join(", ")))
     }
 }
 

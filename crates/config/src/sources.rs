@@ -80,9 +80,14 @@ pub(crate) const DOORS: &[Door] = &[
     door("data_dir", "SNUG_DATA_DIR", "--data-dir", |flags| flags.data_dir.clone()),
     door("models_dir", "SNUG_MODELS_DIR", "--models-dir", |flags| flags.models_dir.clone()),
     variable("hf_cache", "SNUG_HF_CACHE"),
+    variable("override_path", "SNUG_OVERRIDE_PATH"),
+    variable("default_model", "SNUG_DEFAULT_MODEL"),
+    variable("default_variant", "SNUG_DEFAULT_VARIANT"),
+    variable("max_concurrent_downloads", "SNUG_MAX_CONCURRENT_DOWNLOADS"),
     door("keep_engines", "SNUG_KEEP_ENGINES", "--keep-engines", |flags| switch(flags.keep_engines)),
     door("memory", "SNUG_MEMORY", "--memory", |flags| flags.memory.clone()),
     door("ram", "SNUG_RAM", "--ram", |flags| flags.ram.clone()),
+    variable("ram_budget_mb", "SNUG_RAM_BUDGET_MB"),
     door("max_context", "SNUG_MAX_CONTEXT", "--max-context", |flags| flags.max_context.clone()),
     door("cpu_cores", "SNUG_CPU_CORES", "--cpu-cores", |flags| flags.cpu_cores.clone()),
     door("simulate", "SNUG_SIMULATE", "--simulate", |flags| flags.simulate.clone()),
@@ -92,8 +97,10 @@ pub(crate) const DOORS: &[Door] = &[
     variable("engine.context", "SNUG_CONTEXT"),
     variable("engine.slots", "SNUG_SLOTS"),
     variable("engine.gpu_layers", "SNUG_GPU_LAYERS"),
+    variable("storage.limit", "SNUG_STORAGE_LIMIT"),
     door("logging.level", "SNUG_LOG", "--log-level", |flags| flags.log_level.clone()),
     door("logging.format", "SNUG_LOG_FORMAT", "--log-format", |flags| flags.log_format.clone()),
+    variable("logging.directory", "SNUG_LOG_DIRECTORY"),
 ];
 
 /// The environment variables of `snug serve`, each with the key it sets; `SNUG_CONFIG` names the file.

@@ -7,6 +7,8 @@ use types::{ByteCount, CacheType, Mode, Pooling};
 
 use crate::*;
 
+mod contract;
+
 /// Sources with a home and nothing else.
 fn bare() -> Sources {
     let environment = [("HOME".to_owned(), "/home/ada".to_owned())].into();
@@ -52,6 +54,7 @@ fn nothing_written_gives_the_defaults() {
     assert_eq!(config.folders.hf_cache.as_deref(), Some(Path::new("/home/ada/.cache/huggingface/hub")));
     assert_eq!(config.node.idle_unload, IdleUnload::After(Duration::from_secs(900)));
     assert_eq!(config.engine.log_max_bytes, ByteCount::mib(8));
+    assert_eq!(config.engine.prompt_cache, ByteCount::gib(2));
     assert_eq!(config.gateway, Gateway::default());
     assert_eq!(config.models, []);
 }
@@ -169,7 +172,7 @@ path = "x.gguf"
     snug.toml:14: gateway.max_body: must be at least 1 KiB, is 12 B
     snug.toml:15: gateway.max_connections: must be 1 to 1000000, is 0
     snug.toml:17: logging.level: must be error, warn, info, debug, trace or off, alone or as `part=level`; "inof" is neither
-    snug.toml:18: logging.loud: unknown key; known are level, format
+    snug.toml:18: logging.loud: unknown key; known are level, format, directory, rotate_hour, retain_days
     snug.toml:20: models[0].id: "loaded" is a word of the API's own; choose another id
     snug.toml:21: models[0].path: must be a path in quotes, is 3
     snug.toml:23: models[1].path: is required: the model's file or folder
@@ -179,6 +182,14 @@ path = "x.gguf"
     SNUG_MAX_CONTEXT: must be a whole number, is 8k
     --port: must be at most 65535, is 70000
     "#);
+}
+
+#[test]
+fn prompts_are_kept_on_disk_in_earnest_or_not_at_all() {
+    assert_eq!(load("[engine]\nprompt_cache = \"0\"").engine.prompt_cache, ByteCount::ZERO);
+    assert_eq!(load("[engine]\nprompt_cache = \"10G\"").engine.prompt_cache, ByteCount::gib(10));
+    let expected = "snug.toml:2: engine.prompt_cache: must be at least 16.0 MiB, is 2 B";
+    check_report("[engine]\nprompt_cache = 2", expected);
 }
 
 #[test]

@@ -8,6 +8,8 @@ use axum::extract::{RawQuery, State};
 use gateway::{ApiError, Completed};
 use hardware::{Accelerator, Source, System};
 use telemetry::Answer;
+use tokio::sync::broadcast;
+use tokio_util::sync::CancellationToken;
 use types::ByteCount;
 
 use crate::advice::Advice;
@@ -99,6 +101,27 @@ pub(crate) fn answer(completed: Completed) -> Answer {
         total_time: total,
         prompt_time: usage.prompt_time.unwrap_or_default(),
         generation_time: usage.generation_time.unwrap_or_default(),
+    }
+}
+
+/// Has every swap of the node remembered, until `stop`.
+pub(crate) async fn follow_swaps(
+    mut swaps: broadcast::Receiver<node::Swap>,
+    telemetry: telemetry::Handle,
+    stop: CancellationToken,
+) {
+    loop {
+        let swap = tokio::select! {
+            swap = swaps.recv() => swap,
+            () = stop.cancelled() => return,
+        };
+        match swap {
+            Ok(node::Swap { from, to, time }) => {
+                telemetry.swapped(telemetry::Swap { at: SystemTime::now(), from, to, time });
+            }
+            Err(broadcast::error::RecvError::Lagged(missed)) => tracing::warn!(missed, "some swaps are not remembered"),
+            Err(broadcast::error::RecvError::Closed) => return,
+        }
     }
 }
 
