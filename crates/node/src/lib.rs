@@ -18,6 +18,7 @@
 //! those they have, and leave; new requests for them queue behind the job. So two models under a limit of one take turns.
 
 mod demand;
+mod devices;
 mod handle;
 mod ledger;
 mod library;
