@@ -67,6 +67,13 @@ impl Book {
         self.entries.iter().find(same).map(|entry| entry.model.id.as_str())
     }
 
+    /// Repositories of the hub that hold GGUF files of the model that a name means: its id, or the last part of it.
+    pub fn gguf_repositories(&self, name: &str) -> Vec<String> {
+        let exact = self.entries.iter().find(|entry| entry.model.id.eq_ignore_ascii_case(name));
+        let last = || self.entries.iter().find(|entry| entry.name.eq_ignore_ascii_case(name));
+        exact.or_else(last).map(|entry| entry.gguf_repositories().map(str::to_owned).collect()).unwrap_or_default()
+    }
+
     pub(crate) fn insert(&mut self, entry: Entry) {
         self.entries.push(entry);
     }

@@ -3,13 +3,18 @@
 //! Wire types are not domain types: handlers convert by hand at the border, so that a contract can stay while the core
 //! moves. Field names and units are the contracts' own (MiB where a name ends in `_mb`).
 
+mod config;
+mod downloads;
 mod error;
 mod fit;
 mod health;
 mod load;
 mod logs;
 mod models;
+mod storage;
 
+pub use config::{ConfigsAdded, ConfigsPut};
+pub use downloads::{Download, DownloadStatus, Downloads, ModelAnswer};
 pub use error::{ErrorBody, ErrorObject, ErrorType};
 pub use fit::{
     Concurrency, ConcurrencyEstimate, ConcurrencyStep, EstimateBasis, FitError, FitFilters, FitList, FitRow,
@@ -17,6 +22,10 @@ pub use fit::{
     Runtime, Runtimes, ScoreComponents, SystemAnswer, SystemInfo,
 };
 pub use health::{Health, NodeName, Readiness, Version};
-pub use load::{LoadAnswer, LoadDetails, LoadEvent, UnloadAnswer};
+pub use load::{ConsideredVariant, LoadAnswer, LoadDetails, LoadEvent, UnloadAnswer, VariantChoice};
 pub use logs::{LogLevel, LogLine, Logs, LogsMissed};
 pub use models::{AvailableModel, AvailableModels, DeviceUse, LoadedModel, LoadedModels, Model, ModelList};
+pub use storage::{
+    CleanupAnswer, CleanupCandidate, CleanupPolicy, CleanupPolicyPatch, CleanupPreview, DeleteAnswer, FlagAnswer,
+    GuardedBody, LimitAnswer, LimitRequest, StorageOverview, StoredModel, StoredModels, StoredVariant,
+};

@@ -18,6 +18,29 @@ pub struct LoadAnswer {
     pub context_size: u64,
     /// Milliseconds the load took; 0 if it was loaded already.
     pub load_ms: u64,
+    /// Why this variant, where the request named none and there were several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub choice: Option<VariantChoice>,
+}
+
+/// Why a variant was chosen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct VariantChoice {
+    /// In a few words.
+    pub reason: String,
+    /// All that could have been taken, the best quality first.
+    pub considered: Vec<ConsideredVariant>,
+}
+
+/// A variant that could have been taken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ConsideredVariant {
+    /// Which.
+    pub variant: String,
+    /// Whether it fits now.
+    pub fits: bool,
+    /// Why, or why not, with the figures.
+    pub why: String,
 }
 
 /// 200 of an unload.
@@ -27,6 +50,8 @@ pub struct UnloadAnswer {
     pub status: String,
     /// The model's id.
     pub model: String,
+    /// `Ready` if its weights stay in RAM, else `Unloaded`.
+    pub state: String,
 }
 
 /// One event of a load asked for with `Accept: text/event-stream`: the SSE event's name is the variant's name.

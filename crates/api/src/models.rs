@@ -75,6 +75,12 @@ pub struct AvailableModel {
     pub file_size_bytes: u64,
     /// What it is started to do: `chat`, `embedding`, `rerank`.
     pub mode: String,
+    /// Who runs it: `llama` for an engine of this machine.
+    pub provider: String,
+    /// The model server's word: `Unloaded`, `Downloading`, `Ready`, `Loaded`, `Unloading`.
+    pub state: String,
+    /// Whether its files are here.
+    pub present: bool,
     /// Why it cannot be read, if it cannot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -83,7 +89,7 @@ pub struct AvailableModel {
 /// `GET /api/models/loaded`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct LoadedModels {
-    /// One row per instance, in the order they were started.
+    /// A row per instance, in the order they were started; then what others run, what is kept in RAM, what is coming.
     pub models: Vec<LoadedModel>,
 }
 
@@ -94,9 +100,9 @@ pub struct LoadedModel {
     pub model: String,
     /// Its variant.
     pub variant: String,
-    /// The model server's word: `Loaded` (also while loading) or `Unloading` or `Unloaded` (failed).
+    /// The model server's word: `Loaded` (also while loading), `Unloading`, `Ready`, `Downloading`.
     pub state: String,
-    /// Our own word: `starting`, `loading`, `ready`, `stopping`, `failed`.
+    /// Our own word: `starting`, `loading`, `ready`, `stopping`, `failed`; empty where no engine is concerned.
     pub instance_state: String,
     /// The phase of the load while it loads.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -116,7 +122,7 @@ pub struct LoadedModel {
     pub gpu_indices: Vec<u32>,
     /// Whether it is kept from eviction.
     pub pinned: bool,
-    /// The engine: `llamacpp`.
+    /// The engine, `llamacpp`, or whose service it is.
     pub backend: String,
     /// What it does: `chat`, `embedding`, `rerank`.
     pub mode: String,
@@ -141,6 +147,9 @@ pub struct LoadedModel {
     pub adopted: bool,
     /// What the engine reported per device.
     pub device_allocations: Vec<DeviceUse>,
+    /// What a person may want to know of it: why weights in RAM are not locked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }
 
 /// What an instance holds on one device, MiB.

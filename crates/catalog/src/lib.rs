@@ -8,6 +8,7 @@
 //! - [`gguf`] reads the header of a model file.
 //! - [`name`] takes a file's stem apart into id, variant and place in a split set.
 //! - [`discover`] groups the files of a folder or of the Hugging Face cache into models.
+//! - [`model_config`] reads, checks and merges what people write about a model of theirs.
 //! - [`names`] says which names address which model.
 //! - [`quantization`] says how many bytes a tensor takes.
 //! - [`shape`] describes an architecture, and computes its tensors and parameters.
@@ -16,6 +17,7 @@ pub mod catalogue;
 pub mod discover;
 pub mod gguf;
 pub mod hf;
+pub mod model_config;
 pub mod name;
 pub mod names;
 pub mod quantization;

@@ -60,6 +60,29 @@ pub(crate) enum Command {
         /// The model, as in `snug ps`
         model: String,
     },
+    /// Download a model
+    Pull {
+        /// A model of the catalogue, a repository of the Hugging Face hub, or a configured model, such as
+        /// Qwen/Qwen3-8B:Q4_K_M
+        #[arg(value_name = "MODEL[:VARIANT]")]
+        model: String,
+    },
+    /// Delete a model's files
+    Rm {
+        /// The model, as in `snug models`; without a variant all of its variants
+        #[arg(value_name = "MODEL[:VARIANT]")]
+        model: String,
+    },
+    /// Keep a model from being unloaded to make room
+    Pin {
+        /// The model, as in `snug models`
+        model: String,
+    },
+    /// Let a pinned model be unloaded again
+    Unpin {
+        /// The model, as in `snug models`
+        model: String,
+    },
     /// Show the best models for this machine
     Recommend {
         /// What for: general, coding, reasoning, chat, multimodal, embedding [default: each of them]

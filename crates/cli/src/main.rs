@@ -10,6 +10,7 @@ mod args;
 mod commands;
 mod exit;
 mod failure;
+mod own_server;
 mod printer;
 mod progress;
 mod settings;
@@ -72,6 +73,10 @@ fn run(command: Command, settings: &Settings, printer: &Printer) -> Result<(), F
         Command::Ps => wait(commands::ps::run(&settings.client()?, printer)),
         Command::Models => wait(commands::models::run(&settings.client()?, printer)),
         Command::Load { model, context } => wait(commands::load::run(&settings.client()?, printer, &model, context)),
+        Command::Pull { model } => wait(commands::pull::run(settings, printer, &model)),
+        Command::Rm { model } => wait(commands::rm::run(settings, printer, &model)),
+        Command::Pin { model } => wait(commands::pin::run(&settings.client()?, printer, &model, true)),
+        Command::Unpin { model } => wait(commands::pin::run(&settings.client()?, printer, &model, false)),
         Command::Unload { model } => wait(commands::unload::run(&settings.client()?, printer, &model)),
     }
 }

@@ -49,12 +49,22 @@ impl Settings {
 
     /// The data folder that `snug serve` would use.
     pub(crate) fn data_dir(&self) -> Result<PathBuf, Failure> {
-        let sources = config::Sources {
+        Ok(config::Config::load(&self.sources())?.folders.data)
+    }
+
+    /// What `snug serve` without flags is configured by.
+    pub(crate) fn sources(&self) -> config::Sources {
+        config::Sources {
             environment: self.environment.clone(),
             current_dir: self.current_dir.clone(),
             ..config::Sources::default()
-        };
-        Ok(config::Config::load(&sources)?.folders.data)
+        }
+    }
+
+    /// How the Hugging Face hub is asked.
+    pub(crate) fn hub(&self) -> hub::Settings {
+        let home = self.environment.get("HOME").map(PathBuf::from);
+        hub::Settings::from_environment(|name| self.environment.get(name).cloned(), home.as_deref())
     }
 
     /// A client of the server that was named.

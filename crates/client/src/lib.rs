@@ -4,6 +4,7 @@
 //! starts nothing.
 
 mod chat;
+mod download;
 mod error;
 mod events;
 mod fit;
@@ -19,6 +20,7 @@ use reqwest::{Method, RequestBuilder, Response, Url};
 use serde::de::DeserializeOwned;
 
 pub use chat::{Chat, ChatEvent, ChatRequest, Message, Role, Usage};
+pub use download::{DownloadEvent, DownloadEvents};
 pub use error::Error;
 pub use load::LoadEvents;
 
@@ -30,6 +32,9 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long an unload may take: the engine is given time to end by itself first.
 const UNLOAD_TIMEOUT: Duration = Duration::from_secs(180);
+
+/// How long it may take to find out at the hub what there is to download.
+const HUB_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// How long a stream may be silent. Longer than the server waits for a load or an engine, so that it is the server who
 /// says what is wrong.
@@ -175,6 +180,60 @@ impl Client {
     pub async fn unload(&self, name: &str) -> Result<api::UnloadAnswer, Error> {
         let request = self.request(Method::POST, &model_path(name, "unload")?).timeout(UNLOAD_TIMEOUT);
         decode(self.send(request).await?).await
+    }
+
+    /// `POST /api/models/{name}/pin` or `/unpin`.
+    ///
+    /// # Errors
+    /// As [`Client::health`], and [`Error::ModelName`].
+    pub async fn pin(&self, name: &str, pinned: bool) -> Result<api::ModelAnswer, Error> {
+        let path = model_path(name, if pinned { "pin" } else { "unpin" })?;
+        decode(self.send(self.request(Method::POST, &path).timeout(ANSWER_TIMEOUT)).await?).await
+    }
+
+    /// `POST /api/models/{name}/download`: begins one, or lets one that rests go on. The answer names what is fetched.
+    ///
+    /// # Errors
+    /// As [`Client::health`], and [`Error::ModelName`].
+    pub async fn download(&self, name: &str) -> Result<api::ModelAnswer, Error> {
+        let request = self.request(Method::POST, &model_path(name, "download")?).timeout(HUB_TIMEOUT);
+        decode(self.send(request).await?).await
+    }
+
+    /// `GET /api/models/{name}/download`, as it goes on.
+    ///
+    /// # Errors
+    /// As [`Client::health`], and [`Error::ModelName`].
+    pub async fn download_events(&self, name: &str) -> Result<DownloadEvents, Error> {
+        let request = self.request(Method::GET, &model_path(name, "download")?).header("accept", "text/event-stream");
+        Ok(DownloadEvents::of(self.send(request).await?))
+    }
+
+    /// `POST /api/models/{name}/download/pause`: what is here stays, and it goes on when it is begun again.
+    ///
+    /// # Errors
+    /// As [`Client::health`], and [`Error::ModelName`].
+    pub async fn pause_download(&self, name: &str) -> Result<api::ModelAnswer, Error> {
+        let request = self.request(Method::POST, &model_path(name, "download/pause")?).timeout(ANSWER_TIMEOUT);
+        decode(self.send(request).await?).await
+    }
+
+    /// `DELETE /api/models/{name}/files`, of one variant or of all.
+    ///
+    /// # Errors
+    /// As [`Client::health`], and [`Error::ModelName`].
+    pub async fn delete_files(&self, name: &str, variant: Option<&str>) -> Result<api::DeleteAnswer, Error> {
+        let query = variant.map(|variant| format!("?variant={}", utf8_percent_encode(variant, NAME_IN_PATH)));
+        let path = format!("{}{}", model_path(name, "files")?, query.unwrap_or_default());
+        decode(self.send(self.request(Method::DELETE, &path).timeout(UNLOAD_TIMEOUT)).await?).await
+    }
+
+    /// `GET /api/storage/models`: every variant that is on disk.
+    ///
+    /// # Errors
+    /// As [`Client::health`].
+    pub async fn stored(&self) -> Result<api::StoredModels, Error> {
+        self.get("/api/storage/models").await
     }
 
     /// `POST /v1/chat/completions`, streamed. Dropping the [`Chat`] stops the generation.

@@ -48,6 +48,7 @@ const OWN_ARGUMENTS: &[(&[&str], &str)] = &[
     (&["--rerank", "--reranking"], "write `mode = \"rerank\"write `"),
     (&["--pooling"], "write `pooling`"),
     (&["--chat-template-file"], "write `chat_template_file`"),
+    (&["--slot-save-path"], "write `prompt_cache` in [engine]"),
     (&["--api-key", "--api-key-file", "--ssl-key-file", "--ssl-cert-file"], "snug talks to it on loopback"),
     (
         &["-v", "--verbose", "--log-verbose", "-lv", "--verbosity", "--log-verbosity", "--log-disable", "--log-file"],
@@ -116,6 +117,8 @@ fn engine(draft: &mut Draft) {
     times(draft, "engine.restart_backoff", draft.engine.restart_backoff, Duration::from_millis(1));
     within(draft, "engine.max_restarts", Some(draft.engine.max_restarts), 0..=1000);
     sizes(draft, "engine.log_max_bytes", Some(draft.engine.log_max_bytes), ByteCount::bytes(64 << 10));
+    let kept = Some(draft.engine.prompt_cache).filter(|size| *size > ByteCount::ZERO);
+    sizes(draft, "engine.prompt_cache", kept, ByteCount::mib(16));
     extra_args(draft, "engine.extra_args", &draft.engine.extra_args.clone());
 }
 

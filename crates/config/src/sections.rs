@@ -108,6 +108,9 @@ section! {
         restart_backoff: Duration = Duration::from_millis(500),
         /// Size at which an engine's log file is begun anew; one old file is kept. Default: 8M.
         log_max_bytes: ByteCount = ByteCount::mib(8),
+        /// What prompts may take on disk, all models together, that are kept for models while they are not loaded; 0 keeps
+        /// none. Default: 2G.
+        prompt_cache: ByteCount = ByteCount::gib(2),
         /// More arguments for `llama-server`, one item each. Default: none.
         extra_args: Vec<String> = Vec::new(),
     }

@@ -54,6 +54,7 @@ fn nothing_written_gives_the_defaults() {
     assert_eq!(config.folders.hf_cache.as_deref(), Some(Path::new("/home/ada/.cache/huggingface/hub")));
     assert_eq!(config.node.idle_unload, IdleUnload::After(Duration::from_secs(900)));
     assert_eq!(config.engine.log_max_bytes, ByteCount::mib(8));
+    assert_eq!(config.engine.prompt_cache, ByteCount::gib(2));
     assert_eq!(config.gateway, Gateway::default());
     assert_eq!(config.models, []);
 }
@@ -181,6 +182,14 @@ path = "x.gguf"
     SNUG_MAX_CONTEXT: must be a whole number, is 8k
     --port: must be at most 65535, is 70000
     "#);
+}
+
+#[test]
+fn prompts_are_kept_on_disk_in_earnest_or_not_at_all() {
+    assert_eq!(load("[engine]\nprompt_cache = \"0\"").engine.prompt_cache, ByteCount::ZERO);
+    assert_eq!(load("[engine]\nprompt_cache = \"10G\"").engine.prompt_cache, ByteCount::gib(10));
+    let expected = "snug.toml:2: engine.prompt_cache: must be at least 16.0 MiB, is 2 B";
+    check_report("[engine]\nprompt_cache = 2", expected);
 }
 
 #[test]

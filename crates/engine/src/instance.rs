@@ -21,7 +21,8 @@ use crate::lifecycle::{Effect, Event, Exit, Life, Patience, Phase, step};
 use crate::llama_cpp::{self, Diagnosis, Observation};
 use crate::log_file::{LogFile, LogWatch};
 use crate::process::{Ended, Identity, Process, find_by_environment, resident_bytes};
-use crate::{Record, Records, Spec, probe};
+use crate::prompt_cache::{PromptCache, PromptCaches};
+use crate::{Record, Records, Spec, probe, slots, stable_hash};
 
 /// The engine's environment variable that names its instance: it finds engines whose process id was never written down.
 const INSTANCE_VARIABLE: &str = "SNUG_INSTANCE";
@@ -37,6 +38,9 @@ const ADOPTION_PROBES: u32 = 3;
 const UPKEEP_PERIOD: Duration = Duration::from_secs(5);
 /// Commands are few: a stop, and the news that nobody uses the engine any more.
 const COMMANDS_MAX: usize = 8;
+
+/// Something that is awaited beside everything else, and kept across turns.
+type Awaited<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// What to start.
 #[derive(Clone, Debug)]
@@ -62,6 +66,8 @@ pub struct Policy {
     pub patience: Patience,
     /// Size at which a log is rotated; one older generation of at most this size is kept beside it.
     pub log_size_max: ByteCount,
+    /// What the prompt caches of models that left may take on disk together; nothing is kept if it is zero.
+    pub prompt_cache_max: ByteCount,
 }
 
 /// Where instances keep their files.
@@ -73,6 +79,8 @@ pub struct Folders {
     pub records: Records,
     /// Tells of growing logs.
     pub watch: LogWatch,
+    /// What is kept of prompts while their model is not loaded.
+    pub prompt_caches: PromptCaches,
 }
 
 /// What others may know of an instance.
@@ -115,6 +123,7 @@ pub struct Handle {
 enum Command {
     Stop { drain: Duration },
     Drained,
+    Retire,
 }
 
 impl Handle {
@@ -123,7 +132,14 @@ impl Handle {
         self.status.clone()
     }
 
-    /// Ends it: requests in flight have `drain`, then TERM, then KILL. Watch the status for its end.
+    /// Ends it though nobody is in a hurry: what it holds of prompts is kept for its next start. For one that nobody
+    /// uses; else see [`Handle::stop`]. Watch the status for its end.
+    pub fn retire(&self) {
+        self.tell(Command::Retire);
+    }
+
+    /// Ends it: requests in flight have `drain`, then TERM, then KILL. What it holds of prompts is kept if they end in
+    /// time; without any time nothing is waited for. Watch the status for its end.
     pub fn stop(&self, drain: Duration) {
         self.tell(Command::Stop { drain });
     }
@@ -157,7 +173,10 @@ pub struct Instance {
     spawned_at: Instant,
     ready_at: Option<Instant>,
     deadline: Option<Instant>,
-    probe: Option<Pin<Box<dyn Future<Output = bool> + Send>>>,
+    probe: Option<Awaited<bool>>,
+    prompt_cache: Option<PromptCache>,
+    /// The prompt cache is being saved or restored.
+    errand: Option<Awaited<Event>>,
     status: watch::Sender<Status>,
 }
 
@@ -217,6 +236,8 @@ impl Instance {
         });
         instance.ready_at = Some(Instant::now());
         instance.log = instance.open_log().map(|(log, _)| log);
+        // Had the model's file changed since its start, this would be another folder than the one it saves into.
+        instance.prompt_cache = instance.folders.prompt_caches.of(&instance.launch.spec, &instance.launch.program);
         instance.process = Some(process);
         Some(instance.run(Event::Adopted, tracker))
     }
@@ -249,6 +270,8 @@ impl Instance {
             ready_at: None,
             deadline: None,
             probe: None,
+            prompt_cache: None,
+            errand: None,
             status,
         }
     }
@@ -268,11 +291,12 @@ impl Instance {
             let loading = matches!(self.life.phase, Phase::Loading(_));
             let look = tokio::time::sleep(if loading { PROGRESS_PERIOD } else { UPKEEP_PERIOD });
             // Every arm is cancel-safe: it waits for a state that stays (an exit, a deadline, a told growth) or for a
-            // channel; a probe is kept in `self` across turns.
+            // channel; a probe and an errand are kept in `self` across turns.
             let event = tokio::select! {
                 command = commands.recv(), if is_wanted => match command {
                     Some(Command::Stop { drain }) => Some(Event::Stop { drain }),
                     Some(Command::Drained) => Some(Event::Drained),
+                    Some(Command::Retire) => Some(Event::Retire),
                     // Nobody is left who could want anything. An engine that was told to end is seen to its end; any
                     // other is left to the next snug.
                     None if self.life.is_ending() => {
@@ -290,6 +314,10 @@ impl Instance {
                 healthy = answered(&mut self.probe) => {
                     self.probe = None;
                     (healthy && loading).then_some(Event::Healthy)
+                }
+                event = answered(&mut self.errand) => {
+                    self.errand = None;
+                    Some(event)
                 }
                 () = look => {
                     looks = looks.wrapping_add(1);
@@ -321,6 +349,8 @@ impl Instance {
                     Effect::NoDeadline => self.deadline = None,
                     Effect::Terminate => self.signal(Signal::TERM),
                     Effect::Kill => self.signal(Signal::KILL),
+                    Effect::Save => next = self.save(),
+                    Effect::Restore => next = self.restore(),
                 }
             }
             if before.phase != life.phase {
@@ -333,11 +363,16 @@ impl Instance {
     fn entered(&mut self, before: Phase, event: Event) {
         let phase = self.life.phase;
         tracing::debug!(engine.id = %self.launch.id, model = %self.launch.model, ?before, ?phase, "instance");
-        if phase == Phase::Ready && event == Event::Healthy {
+        if phase == Phase::Ready && before == Phase::Restoring {
             self.became_ready();
+        }
+        if matches!(before, Phase::Saving | Phase::Restoring) {
+            self.errand = None;
+            self.end_errand(before, event);
         }
         if self.life.is_over() {
             self.folders.records.remove(&self.launch.id);
+            self.prompt_cache.iter().for_each(PromptCache::close);
         }
         if let Event::Deadline = event
             && let Phase::Killing(crate::lifecycle::Afterwards::Failed(class)) = phase
@@ -354,17 +389,69 @@ impl Instance {
             status.pid = process;
             status.phase = match life.phase {
                 Phase::Loading(phase) => Some(phase),
+                Phase::Restoring => Some(LoadPhase::WarmUp),
                 _ => None,
             };
             status.progress = match life.phase {
                 Phase::Loading(phase) => status.progress.max(progress_floor(phase)),
-                Phase::Ready | Phase::Draining | Phase::Terminating => 1.0,
+                Phase::Restoring => status.progress,
+                Phase::Ready | Phase::Draining | Phase::Saving | Phase::Terminating => 1.0,
                 _ => 0.0,
             };
             if process.is_none() {
                 status.address = None;
             }
         });
+    }
+
+    /// Begins to save what the engine holds of prompts; an event if there is nothing to wait for.
+    fn save(&mut self) -> Option<Event> {
+        let status = self.status.borrow();
+        let (Some(cache), Some(address)) = (self.prompt_cache.clone(), status.address) else {
+            return Some(Event::Saved);
+        };
+        let tokens = status.context.saturating_mul(u64::from(self.launch.spec.slots)).max(1);
+        let kv: ByteCount = status.memory.0.values().map(|memory| memory.kv).sum();
+        let per_token = ByteCount::bytes(kv.as_u64().div_ceil(tokens));
+        let model = self.launch.model.clone();
+        self.errand = Some(Box::pin(async move {
+            slots::save(model, address, cache, per_token).await;
+            Event::Saved
+        }));
+        None
+    }
+
+    /// Begins to bring back what was kept of prompts; an event if there is nothing to wait for.
+    fn restore(&mut self) -> Option<Event> {
+        let address = self.status.borrow().address;
+        let (Some(cache), Some(address)) = (self.prompt_cache.clone(), address) else {
+            return Some(Event::Restored);
+        };
+        let slots = cache.found();
+        if slots.is_empty() {
+            return Some(Event::Restored);
+        }
+        let model = self.launch.model.clone();
+        self.errand = Some(Box::pin(async move {
+            slots::restore(model, address, cache, slots).await;
+            Event::Restored
+        }));
+        None
+    }
+
+    /// Saving or restoring is over, by itself or because nobody waits any longer.
+    fn end_errand(&self, what: Phase, event: Event) {
+        let Some(cache) = &self.prompt_cache else { return };
+        match (what, event) {
+            (Phase::Saving, Event::Saved) | (Phase::Restoring, Event::Restored) => {}
+            (Phase::Saving, _) => {
+                tracing::debug!(engine.id = %self.launch.id, "left before all of its prompts were saved");
+                cache.drop_unfinished();
+            }
+            // Too slow to be worth it.
+            (_, Event::Deadline) => cache.forget_all(),
+            _ => {}
+        }
     }
 
     fn became_ready(&mut self) {
@@ -418,8 +505,14 @@ impl Instance {
         self.status.send_modify(|status| status.address = Some(address));
         // Written before the process exists: should we be killed right after its start, it is found by its environment.
         self.write_record();
+        self.prompt_cache = self.folders.prompt_caches.of(&self.launch.spec, &self.launch.program);
+        let slots_folder = self.prompt_cache.as_ref().and_then(|cache| {
+            let failed = |error: &io::Error| tracing::warn!(model = %self.launch.model, %error, "prompts are not kept");
+            cache.prepare().inspect_err(failed).ok()
+        });
         let mut command = tokio::process::Command::new(&self.launch.program);
-        command.args(llama_cpp::arguments(&self.launch.spec, address)).stdin(Stdio::null()).process_group(0);
+        command.args(llama_cpp::arguments(&self.launch.spec, address, slots_folder));
+        command.stdin(Stdio::null()).process_group(0);
         command.env(INSTANCE_VARIABLE, self.launch.id.as_str());
         for (name, _) in std::env::vars_os() {
             let engines = |prefix: &&str| name.to_str().is_some_and(|name| name.starts_with(prefix));
@@ -476,8 +569,13 @@ impl Instance {
             Ended { code: Some(code), .. } => format!("ended with exit code {code}"),
             _ => "ended".to_owned(),
         };
-        let wished = matches!(self.life.phase, Phase::Draining | Phase::Terminating | Phase::Killing(_));
+        let wished =
+            matches!(self.life.phase, Phase::Draining | Phase::Saving | Phase::Terminating | Phase::Killing(_));
         if !wished {
+            if ready_for.is_some() || self.life.phase == Phase::Restoring {
+                // What it died of may have been among what was brought back.
+                self.prompt_cache.iter().for_each(PromptCache::forget_all);
+            }
             let when = if ready_for.is_some() { "while serving" } else { "while loading" };
             let cause = self.diagnosis.cause().map(|cause| format!(": {cause}")).unwrap_or_default();
             self.fail(class, format!("the engine {how} {when}{cause}"));
@@ -604,11 +702,7 @@ fn log_name(model: &ModelKey) -> String {
     if is_plain(model.id.as_str()) && is_plain(model.variant.as_str()) && name.len() == key.len() {
         return format!("{name}.log");
     }
-    // FNV-1a: the name must be the same in every build, or an adopted engine's log would not be found again.
-    let hash = key
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
-    format!("{name}-{hash:016x}.log")
+    format!("{name}-{:016x}.log", stable_hash(key.as_bytes()))
 }
 
 /// Whether the engine that was written down serves its model. One that is busy on a busy machine may need a moment, and a
@@ -649,9 +743,9 @@ async fn grown(log: Option<&LogFile>) {
     }
 }
 
-async fn answered(probe: &mut Option<Pin<Box<dyn Future<Output = bool> + Send>>>) -> bool {
-    match probe {
-        Some(probe) => probe.as_mut().await,
+async fn answered<T>(awaited: &mut Option<Awaited<T>>) -> T {
+    match awaited {
+        Some(awaited) => awaited.as_mut().await,
         None => std::future::pending().await,
     }
 }

@@ -1,26 +1,33 @@
 //! The life of an instance as a pure function: `step(life, event) -> (life, effects)`.
 //!
 //! ```text
-//!                      ┌────────────── back-off over ──────────────┐
-//!                      ▼                                           │
-//!  Idle ──Start──▶ Spawning ──Spawned──▶ Loading ──Healthy──▶ Ready│
-//!                      │                  │    ▲                 │ │
-//!                      │ SpawnFailed      │    └─Progressed      │ │
-//!                      │                  │ Exited        Exited │ │
-//!                      │                  ▼                      ▼ │
-//!                      │          crash? ──yes, attempts left──▶ Resting
+//!                      ┌────────────────────── back-off over ──────────────────────┐
+//!                      ▼                                                           │
+//!  Idle ──Start──▶ Spawning ──Spawned──▶ Loading ──Healthy──▶ Restoring ────▶ Ready │
+//!                      │                  │    ▲                │  Restored,   │    │
+//!                      │ SpawnFailed      │    └─Progressed     │  Deadline    │    │
+//!                      │                  │ Exited       Exited │       Exited │    │
+//!                      │                  ▼                     ▼              ▼    │
+//!                      │          crash? ───────yes, attempts left─────────▶ Resting
 //!                      │              │no, or none left
 //!                      ▼              ▼
 //!                    Failed ◀─────────┘            Adopted: Idle ──▶ Ready
 //!
-//!  Stop, from anywhere:  Ready ─▶ Draining ─Drained/Deadline─▶ Terminating ─Deadline─▶ Killing ─Exited─▶ Stopped
-//!                        Draining, and a Stop in more of a hurry: its deadline comes sooner, never later
-//!                        Loading ─▶ Terminating …       Spawning: remembered, then as Loading    Idle, Resting ─▶ Stopped
-//!  A load that takes too long:  Loading ─Deadline─▶ Killing ─Exited─▶ Failed
+//!  Retire, nobody uses it:        Ready ─▶ Saving ─Saved/Deadline─▶ Terminating …
+//!  Stop, requests are in flight:  Ready ─▶ Draining ─Drained─▶ Saving …      Draining ─Deadline─▶ Terminating …
+//!                                 and a Stop in more of a hurry: the deadline comes sooner, never later
+//!  Stop, without any time:        Ready, Draining, Saving ─▶ Terminating: nothing is saved
+//!  Either, from elsewhere:        Loading, Restoring ─▶ Terminating …    Spawning: remembered, then as Loading
+//!                                 Idle, Resting ─▶ Stopped
+//!  The end:                       Terminating ─Deadline─▶ Killing ─Exited─▶ Stopped
+//!  A load that takes too long:    Loading ─Deadline─▶ Killing ─Exited─▶ Failed
 //! ```
 //!
-//! A *crash* is a death by signal, a death after having been ready, or a port that somebody else took in between: the
+//! A *crash* is a death by signal, a death after having been healthy, or a port that somebody else took in between: the
 //! same start may well succeed. Everything else is a failure that the same start would only repeat.
+//!
+//! *Saving* and *Restoring* keep what the engine's prompt cache holds from one start to the next. Both are bounded and
+//! neither can fail: at worst the prompts are read anew.
 
 use std::time::Duration;
 
@@ -39,6 +46,15 @@ pub struct Patience {
     pub backoff: Duration,
     /// Being ready for this long forgives earlier crashes.
     pub forgiven_after: Duration,
+    /// What saving the prompt cache may take, and restoring it.
+    pub prompt_cache: Duration,
+}
+
+impl Patience {
+    /// From the decision that one leaves for another to that other being ready.
+    pub fn longest_swap(&self) -> Duration {
+        self.prompt_cache + self.stop + self.load + self.prompt_cache
+    }
 }
 
 /// The longest rest between two starts.
@@ -65,12 +81,16 @@ pub enum Phase {
     },
     /// The process runs and loads.
     Loading(LoadPhase),
+    /// The model is loaded; the prompt cache is brought back.
+    Restoring,
     /// It answers.
     Ready,
     /// It crashed and waits for its next start.
     Resting,
     /// Requests in flight may still end; no new ones come.
     Draining,
+    /// Nobody uses it any more; the prompt cache is saved.
+    Saving,
     /// It was asked to end.
     Terminating,
     /// It is being ended by force, and what comes after.
@@ -116,6 +136,12 @@ pub enum Event {
     },
     /// No request is in flight any more.
     Drained,
+    /// It is to end; no request is in flight, and nobody is in a hurry.
+    Retire,
+    /// The prompt cache was saved, as far as it can be.
+    Saved,
+    /// The prompt cache was brought back, as far as it can be.
+    Restored,
 }
 
 /// How a process ended.
@@ -146,6 +172,10 @@ pub enum Effect {
     Terminate,
     /// End the process group by force.
     Kill,
+    /// Save the prompt cache, then send [`Event::Saved`].
+    Save,
+    /// Bring the prompt cache back, then send [`Event::Restored`].
+    Restore,
 }
 
 impl Life {
@@ -158,7 +188,11 @@ impl Life {
     pub const fn is_ending(&self) -> bool {
         matches!(
             self.phase,
-            Phase::Spawning { stopping: true } | Phase::Draining | Phase::Terminating | Phase::Killing(_)
+            Phase::Spawning { stopping: true }
+                | Phase::Draining
+                | Phase::Saving
+                | Phase::Terminating
+                | Phase::Killing(_)
         )
     }
 
@@ -171,10 +205,12 @@ impl Life {
     pub const fn state(&self) -> InstanceState {
         match self.phase {
             Phase::Idle | Phase::Spawning { .. } | Phase::Resting => InstanceState::Starting,
-            Phase::Loading(_) => InstanceState::Loading,
+            Phase::Loading(_) | Phase::Restoring => InstanceState::Loading,
             Phase::Ready => InstanceState::Ready,
             Phase::Failed(_) => InstanceState::Failed,
-            Phase::Draining | Phase::Terminating | Phase::Killing(_) | Phase::Stopped => InstanceState::Stopping,
+            Phase::Draining | Phase::Saving | Phase::Terminating | Phase::Killing(_) | Phase::Stopped => {
+                InstanceState::Stopping
+            }
         }
     }
 
@@ -191,8 +227,10 @@ impl Default for Life {
 
 /// The next life and what to do. An event that means nothing in a phase changes nothing.
 pub fn step(life: Life, event: Event, patience: &Patience) -> (Life, Vec<Effect>) {
-    use Effect::{Deadline, DeadlineNoLaterThan, Kill, NoDeadline, Spawn, Terminate};
-    use Phase::{Draining, Failed, Idle, Killing, Loading, Ready, Resting, Spawning, Stopped, Terminating};
+    use Effect::{Deadline, DeadlineNoLaterThan, Kill, NoDeadline, Restore, Save, Spawn};
+    use Phase::{
+        Draining, Failed, Idle, Killing, Loading, Ready, Resting, Restoring, Saving, Spawning, Stopped, Terminating,
+    };
 
     match (life.phase, event) {
         (Idle, Event::Start) | (Resting, Event::Deadline) => {
@@ -203,48 +241,57 @@ pub fn step(life: Life, event: Event, patience: &Patience) -> (Life, Vec<Effect>
         (Spawning { stopping: false }, Event::Spawned) => {
             (life.to(Loading(LoadPhase::Spawned)), vec![Deadline(patience.load)])
         }
-        (Spawning { stopping: true }, Event::Spawned) => {
-            (life.to(Terminating), vec![Terminate, Deadline(patience.stop)])
-        }
+        (Spawning { stopping: true }, Event::Spawned) => terminate(life, patience),
         (Spawning { stopping: false }, Event::SpawnFailed(class)) => (life.to(Failed(class)), vec![NoDeadline]),
         (Spawning { stopping: true }, Event::SpawnFailed(_)) => (life.to(Stopped), vec![NoDeadline]),
 
         (Loading(now), Event::Progressed(next)) if next > now => (life.to(Loading(next)), vec![]),
-        (Loading(_), Event::Healthy) => (life.to(Ready), vec![NoDeadline]),
+        (Loading(_), Event::Healthy) => (life.to(Restoring), vec![Deadline(patience.prompt_cache), Restore]),
+        (Restoring, Event::Restored | Event::Deadline) => (life.to(Ready), vec![NoDeadline]),
         (Loading(_), Event::Deadline) => {
             (life.to(Killing(Afterwards::Failed(FailureClass::Unknown))), vec![Kill, Deadline(patience.stop)])
         }
-        (Loading(_) | Ready, Event::Exited(exit)) => ended(life, exit, patience),
+        (Loading(_) | Restoring | Ready, Event::Exited(exit)) => ended(life, exit, patience),
 
-        (Idle | Resting, Event::Stop { .. }) => (life.to(Stopped), vec![NoDeadline]),
-        (Spawning { .. }, Event::Stop { .. }) => (life.to(Spawning { stopping: true }), vec![]),
-        (Loading(_), Event::Stop { .. }) => (life.to(Terminating), vec![Terminate, Deadline(patience.stop)]),
+        (Idle | Resting, Event::Stop { .. } | Event::Retire) => (life.to(Stopped), vec![NoDeadline]),
+        (Spawning { .. }, Event::Stop { .. } | Event::Retire) => (life.to(Spawning { stopping: true }), vec![]),
+        (Loading(_) | Restoring, Event::Stop { .. } | Event::Retire) => terminate(life, patience),
+        (Ready | Draining | Saving, Event::Stop { drain: Duration::ZERO }) => terminate(life, patience),
         (Ready, Event::Stop { drain }) => (life.to(Draining), vec![Deadline(drain)]),
-        (Draining, Event::Stop { drain }) => (life, vec![DeadlineNoLaterThan(drain)]),
+        (Draining | Saving, Event::Stop { drain }) => (life, vec![DeadlineNoLaterThan(drain)]),
 
-        (Draining, Event::Drained | Event::Deadline) => {
-            (life.to(Terminating), vec![Terminate, Deadline(patience.stop)])
+        (Ready, Event::Retire) | (Draining, Event::Retire | Event::Drained) => {
+            (life.to(Saving), vec![Deadline(patience.prompt_cache), Save])
         }
+        (Draining, Event::Deadline) | (Saving, Event::Saved | Event::Deadline) => terminate(life, patience),
         (Terminating, Event::Deadline) => (life.to(Killing(Afterwards::Stopped)), vec![Kill, Deadline(patience.stop)]),
         // The kernel ends a killed process when it can (it may be stuck in a driver): try again until it is gone.
         (Killing(_), Event::Deadline) => (life, vec![Kill, Deadline(patience.stop)]),
 
-        (Draining | Terminating | Killing(Afterwards::Stopped), Event::Exited(_)) => {
+        (Draining | Saving | Terminating | Killing(Afterwards::Stopped), Event::Exited(_)) => {
             (life.to(Stopped), vec![NoDeadline])
         }
         (Killing(Afterwards::Failed(class)), Event::Exited(exit)) => {
             let class = if exit.class == FailureClass::Unknown { class } else { exit.class };
             (life.to(Failed(class)), vec![NoDeadline])
         }
-        (Killing(Afterwards::Failed(_)), Event::Stop { .. }) => (life.to(Killing(Afterwards::Stopped)), vec![]),
+        (Killing(Afterwards::Failed(_)), Event::Stop { .. } | Event::Retire) => {
+            (life.to(Killing(Afterwards::Stopped)), vec![])
+        }
 
         _ => (life, vec![]),
     }
 }
 
+/// Nothing is waited for any more but its end.
+fn terminate(life: Life, patience: &Patience) -> (Life, Vec<Effect>) {
+    (life.to(Phase::Terminating), vec![Effect::Terminate, Effect::Deadline(patience.stop)])
+}
+
 /// The process ended by itself.
 fn ended(life: Life, exit: Exit, patience: &Patience) -> (Life, Vec<Effect>) {
-    let crashed = exit.port_taken || exit.ready_for.is_some() || (exit.by_signal && exit.class.may_pass());
+    let was_healthy = life.phase == Phase::Restoring || exit.ready_for.is_some();
+    let crashed = exit.port_taken || was_healthy || (exit.by_signal && exit.class.may_pass());
     let forgiven = exit.ready_for.is_some_and(|ready_for| ready_for >= patience.forgiven_after);
     let restarts = if forgiven { 0 } else { life.restarts };
     if !crashed || restarts >= patience.restarts_max {
@@ -265,6 +312,7 @@ mod tests {
         restarts_max: 3,
         backoff: Duration::from_millis(500),
         forgiven_after: Duration::from_secs(60),
+        prompt_cache: Duration::from_secs(2),
     };
     const CRASH: Event = Event::Exited(Exit {
         class: FailureClass::Unknown,
@@ -287,37 +335,68 @@ mod tests {
         assert_eq!((life.phase, last.as_slice()), (phase, effects), "{events:?}");
     }
 
+    const TERMINATE: &[Effect] = &[Effect::Terminate, Effect::Deadline(PATIENCE.stop)];
+
     #[test]
     fn a_good_life() {
-        use Event::{Deadline, Drained, Healthy, Progressed, Spawned, Start, Stop};
+        use Event::{Deadline, Drained, Healthy, Progressed, Restored, Saved, Spawned, Start, Stop};
         let drain = Duration::from_secs(3);
         check(&[Start], Phase::Spawning { stopping: false }, &[Effect::NoDeadline, Effect::Spawn]);
         check(&[Start, Spawned], Phase::Loading(LoadPhase::Spawned), &[Effect::Deadline(PATIENCE.load)]);
         check(&[Start, Spawned, Progressed(LoadPhase::Weights)], Phase::Loading(LoadPhase::Weights), &[]);
-        check(&[Start, Spawned, Healthy], Phase::Ready, &[Effect::NoDeadline]);
-        check(&[Start, Spawned, Healthy, Stop { drain }], Phase::Draining, &[Effect::Deadline(drain)]);
+        let restore = [Effect::Deadline(PATIENCE.prompt_cache), Effect::Restore];
+        check(&[Start, Spawned, Healthy], Phase::Restoring, &restore);
+        check(&[Start, Spawned, Healthy, Restored], Phase::Ready, &[Effect::NoDeadline]);
+        let stopped = [Start, Spawned, Healthy, Restored, Stop { drain }];
+        check(&stopped, Phase::Draining, &[Effect::Deadline(drain)]);
+        let after = |events: &[Event]| [&stopped, events].concat();
+        let save = [Effect::Deadline(PATIENCE.prompt_cache), Effect::Save];
+        check(&after(&[Drained]), Phase::Saving, &save);
+        check(&after(&[Drained, Saved]), Phase::Terminating, TERMINATE);
+        check(&after(&[Drained, Saved, exit(FailureClass::Unknown)]), Phase::Stopped, &[Effect::NoDeadline]);
+        check(&after(&[Deadline]), Phase::Terminating, TERMINATE);
         check(
-            &[Start, Spawned, Healthy, Stop { drain }, Drained],
-            Phase::Terminating,
-            &[Effect::Terminate, Effect::Deadline(PATIENCE.stop)],
-        );
-        check(
-            &[Start, Spawned, Healthy, Stop { drain }, Deadline, Deadline],
+            &after(&[Deadline, Deadline]),
             Phase::Killing(Afterwards::Stopped),
             &[Effect::Kill, Effect::Deadline(PATIENCE.stop)],
-        );
-        check(
-            &[Start, Spawned, Healthy, Stop { drain }, Drained, exit(FailureClass::Unknown)],
-            Phase::Stopped,
-            &[Effect::NoDeadline],
         );
     }
 
     #[test]
+    fn the_prompt_cache_is_not_waited_for_beyond_its_time() {
+        use Event::{Deadline, Healthy, Restored, Retire, Saved, Spawned, Start};
+        check(&[Start, Spawned, Healthy, Deadline], Phase::Ready, &[Effect::NoDeadline]);
+        check(&[Start, Spawned, Healthy, Deadline, Restored], Phase::Ready, &[]);
+        check(&[Start, Spawned, Healthy, Restored, Retire, Deadline], Phase::Terminating, TERMINATE);
+        check(&[Start, Spawned, Healthy, Restored, Retire, Deadline, Saved], Phase::Terminating, &[]);
+    }
+
+    #[test]
+    fn who_is_in_a_hurry_saves_nothing() {
+        use Event::{Drained, Healthy, Restored, Retire, Spawned, Start, Stop};
+        let (now, soon) = (Duration::ZERO, Duration::from_secs(1));
+        let check = |events: &[Event], phase, effects: &[Effect]| {
+            check(&[&[Start, Spawned, Healthy, Restored], events].concat(), phase, effects);
+        };
+        check(&[Stop { drain: now }], Phase::Terminating, TERMINATE);
+        check(&[Stop { drain: now }, Drained], Phase::Terminating, &[]);
+        check(&[Stop { drain: soon }, Stop { drain: now }], Phase::Terminating, TERMINATE);
+        check(&[Retire, Stop { drain: soon }], Phase::Saving, &[Effect::DeadlineNoLaterThan(soon)]);
+        check(&[Retire, Stop { drain: now }], Phase::Terminating, TERMINATE);
+    }
+
+    #[test]
+    fn a_death_while_restoring_is_a_crash() {
+        use Event::{Healthy, Spawned, Start};
+        let events = [Start, Spawned, Healthy, exit(FailureClass::Unknown)];
+        check(&events, Phase::Resting, &[Effect::Deadline(PATIENCE.backoff)]);
+    }
+
+    #[test]
     fn a_second_stop_may_only_hurry() {
-        use Event::{Healthy, Spawned, Start, Stop};
-        let (long, short) = (Duration::from_secs(300), Duration::ZERO);
-        let events = [Start, Spawned, Healthy, Stop { drain: long }, Stop { drain: short }];
+        use Event::{Healthy, Restored, Spawned, Start, Stop};
+        let (long, short) = (Duration::from_secs(300), Duration::from_secs(1));
+        let events = [Start, Spawned, Healthy, Restored, Stop { drain: long }, Stop { drain: short }];
         check(&events, Phase::Draining, &[Effect::DeadlineNoLaterThan(short)]);
     }
 
@@ -349,14 +428,14 @@ mod tests {
 
     #[test]
     fn a_crash_loop_backs_off_and_is_cut() {
-        use Event::{Deadline, Healthy, Spawned, Start};
+        use Event::{Deadline, Healthy, Restored, Spawned, Start};
         let mut events = vec![Start];
         for rest_ms in [500, 1000, 2000] {
-            events.extend([Spawned, Healthy, CRASH]);
+            events.extend([Spawned, Healthy, Restored, CRASH]);
             check(&events, Phase::Resting, &[Effect::Deadline(Duration::from_millis(rest_ms))]);
             events.push(Deadline);
         }
-        events.extend([Spawned, Healthy, CRASH]);
+        events.extend([Spawned, Healthy, Restored, CRASH]);
         check(&events, Phase::Failed(FailureClass::Unknown), &[Effect::NoDeadline]);
     }
 
@@ -384,7 +463,11 @@ mod tests {
             Just(exit(FailureClass::FileCorrupt)),
             Just(Event::Deadline),
             Just(Event::Stop { drain: Duration::from_secs(1) }),
+            Just(Event::Stop { drain: Duration::ZERO }),
             Just(Event::Drained),
+            Just(Event::Retire),
+            Just(Event::Saved),
+            Just(Event::Restored),
         ]
     }
 
@@ -403,7 +486,9 @@ mod tests {
                 Event::Spawned | Event::SpawnFailed(_) => self.spawning,
                 Event::Exited(_) | Event::Healthy | Event::Progressed(_) => self.process,
                 Event::Deadline => self.timer,
-                Event::Stop { .. } | Event::Drained => true,
+                Event::Saved => life.phase == Phase::Saving,
+                Event::Restored => life.phase == Phase::Restoring,
+                Event::Stop { .. } | Event::Drained | Event::Retire => true,
             }
         }
     }
@@ -441,13 +526,23 @@ mod tests {
                         Effect::Deadline(_) | Effect::DeadlineNoLaterThan(_) => world.timer = true,
                         Effect::NoDeadline => world.timer = false,
                         Effect::Terminate | Effect::Kill => prop_assert!(world.process, "a signal to nobody"),
+                        Effect::Save | Effect::Restore => {
+                            prop_assert!(world.process, "a question to nobody");
+                            prop_assert!(event != Event::Stop { drain: Duration::ZERO }, "saved in a hurry");
+                        }
                     }
                 }
                 life = next;
                 prop_assert!(!(life.is_over() && (world.process || world.spawning)), "ended with a process left");
                 let awaits = matches!(
                     life.phase,
-                    Phase::Loading(_) | Phase::Resting | Phase::Draining | Phase::Terminating | Phase::Killing(_)
+                    Phase::Loading(_)
+                        | Phase::Restoring
+                        | Phase::Resting
+                        | Phase::Draining
+                        | Phase::Saving
+                        | Phase::Terminating
+                        | Phase::Killing(_)
                 );
                 prop_assert!(!awaits || world.timer, "{:?} waits without a bound", life.phase);
                 prop_assert!(life.restarts <= PATIENCE.restarts_max);

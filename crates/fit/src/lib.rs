@@ -20,7 +20,7 @@ pub use facts::Facts;
 pub use level::{FitLevel, RunMode, USABLE_SHARE};
 pub use machine::{Accelerator, Cpu, Machine};
 pub use memory::{OnAccelerator, Setting, in_ram, memory, on_accelerator, with_overhead};
-pub use plan::{Capacity, Limit, Misfit, Plan, Wish, plan, plan_on};
+pub use plan::{Capacity, Limit, Misfit, Plan, Wish, largest_context, plan, plan_on};
 pub use quality::{Quality, Trend, quality, quality_loss};
 pub use reads::places;
 pub use score::{Components, Demand};

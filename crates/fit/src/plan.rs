@@ -18,6 +18,9 @@ const SLOTS_DEFAULT: u32 = 4;
 pub struct Wish {
     /// Tokens of context for each slot.
     pub context: Option<u64>,
+    /// Where [`Self::context`] is left open: the context to begin with, in place of 8,192 tokens. Less is taken where that
+    /// does not fit, or where the model was trained for less.
+    pub context_wanted: Option<u64>,
     /// The largest context the owner of the machine allows.
     pub context_max: Option<u64>,
     /// Requests served at once.
@@ -122,6 +125,26 @@ pub fn plan(facts: &Facts, wish: &Wish, capacity: &Capacity) -> Result<Plan, Mis
     plan_in(facts, wish, &Room { capacity: capacity.clone(), unified: vec![] })
 }
 
+/// The largest context for which a start fits the empty machine, tokens, up to `most`; found to within a thousand or so.
+/// 0 where none fits.
+pub fn largest_context(facts: &Facts, wish: &Wish, capacity: &Capacity, most: u64) -> u64 {
+    /// Contexts are made in steps of this.
+    const STEP: u64 = 1024;
+    let fits = |context: u64| {
+        let wish = Wish { context: Some(context), slots: Some(1), ..wish.clone() };
+        plan(facts, &wish, capacity).is_ok()
+    };
+    if fits(most) {
+        return most;
+    }
+    let (mut fitting, mut beyond) = (0, most.div_ceil(STEP));
+    while beyond - fitting > 1 {
+        let middle = fitting.midpoint(beyond);
+        if fits(middle * STEP) { fitting = middle } else { beyond = middle }
+    }
+    fitting * STEP
+}
+
 /// The same on a described machine, where an accelerator may share the system's memory: what it holds is then counted
 /// in RAM too.
 ///
@@ -139,8 +162,10 @@ fn plan_in(facts: &Facts, wish: &Wish, room: &Room) -> Result<Plan, Misfit> {
     if let Some(asked) = wish.context {
         check_context(facts, wish, asked, context_cap)?;
     }
-    let native = if facts.context_native() == 0 { CONTEXT_DEFAULT } else { facts.context_native() };
-    let first = wish.context.unwrap_or(native.min(CONTEXT_DEFAULT).min(context_cap)).max(1);
+    let wanted = wish.context_wanted.unwrap_or(CONTEXT_DEFAULT);
+    let is_bound = facts.context_native() > 0 && !(wish.stretched && wish.context_wanted.is_some());
+    let native = if is_bound { facts.context_native() } else { u64::MAX };
+    let first = wish.context.unwrap_or(native.min(wanted).min(context_cap)).max(1);
     let contexts = match wish.context {
         Some(asked) => vec![asked.max(1)],
         None => halves(first, CONTEXT_LEAST.min(first)),

@@ -8,7 +8,7 @@ use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Method, StatusCode};
 use route::Unavailable;
 use serde_json::{Value, json};
-use types::{ByteCount, LoadFailure};
+use types::{ByteCount, LoadFailure, ModelKey};
 
 /// An error answer: OpenAI's error object, with the message again as `detail`.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,6 +25,8 @@ pub struct ApiError {
     pub param: Option<&'static str>,
     /// Reasons a program can act on.
     pub details: Option<Box<Value>>,
+    /// Fields beside the error object, where a contract wants them there. An object.
+    pub beside: Option<Box<Value>>,
     /// Sent as `Retry-After`, in whole seconds, rounded up, at least 1.
     pub retry_after: Option<Duration>,
     /// Sent as `Allow`.
@@ -35,7 +37,7 @@ impl ApiError {
     /// An error without param, details and further headers.
     pub fn new(status: StatusCode, kind: ErrorType, code: &'static str, message: impl Into<String>) -> Self {
         let message = message.into();
-        Self { status, kind, code, message, param: None, details: None, retry_after: None, allow: None }
+        Self { status, kind, code, message, param: None, details: None, beside: None, retry_after: None, allow: None }
     }
 
     /// 400: the request is at fault.
@@ -62,6 +64,25 @@ impl ApiError {
         Self { allow: Some(allow), ..error }
     }
 
+    /// 507: no room on disk. The figures stand both where programs of ours look and beside the error object.
+    pub fn storage_full(
+        model: &ModelKey,
+        available: ByteCount,
+        required: ByteCount,
+        limit: Option<ByteCount>,
+        message: impl Into<String>,
+    ) -> Self {
+        let figures = json!({
+            "available_bytes": available.as_u64(),
+            "required_bytes": required.as_u64(),
+            "storage_limit_bytes": limit.map_or(0, ByteCount::as_u64),
+        });
+        let mut details = figures.clone();
+        details["model"] = model.to_string().into();
+        let (status, kind) = (StatusCode::INSUFFICIENT_STORAGE, ErrorType::InsufficientStorage);
+        Self::new(status, kind, "insufficient_storage", message).with_details(details).with_beside(figures)
+    }
+
     /// With the request field at fault.
     #[must_use]
     pub fn with_param(self, param: &'static str) -> Self {
@@ -72,6 +93,12 @@ impl ApiError {
     #[must_use]
     pub fn with_details(self, details: Value) -> Self {
         Self { details: Some(Box::new(details)), ..self }
+    }
+
+    /// With fields beside the error object.
+    #[must_use]
+    pub fn with_beside(self, fields: Value) -> Self {
+        Self { beside: Some(Box::new(fields)), ..self }
     }
 
     /// With a time after which trying again is worth it.
@@ -97,7 +124,11 @@ impl ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let body = serde_json::to_vec(&self.body()).expect("an error body is plain data");
+        let mut body = serde_json::to_value(self.body()).expect("an error body is plain data");
+        if let (Some(body), Some(Value::Object(beside))) = (body.as_object_mut(), self.beside.as_deref()) {
+            body.extend(beside.clone());
+        }
+        let body = serde_json::to_vec(&body).expect("a value is plain data");
         let mut response = Response::new(body.into());
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
@@ -158,13 +189,7 @@ impl From<Unavailable> for ApiError {
                 )
                 .with_retry_after(retry_after),
             Unavailable::StorageFull { model, available, required, limit } => {
-                let kind = ErrorType::InsufficientStorage;
-                Self::new(StatusCode::INSUFFICIENT_STORAGE, kind, "insufficient_storage", message).with_details(json!({
-                    "model": model.to_string(),
-                    "available_bytes": available.as_u64(),
-                    "required_bytes": required.as_u64(),
-                    "storage_limit_bytes": limit.map_or(0, ByteCount::as_u64),
-                }))
+                Self::storage_full(&model, available, required, limit, message)
             }
             Unavailable::Unloaded { model } => Self::unavailable("model_unloaded", message)
                 .with_details(json!({ "model": model.to_string() }))

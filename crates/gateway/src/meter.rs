@@ -4,9 +4,11 @@
 //! once it is over. Generated text cannot fool the search: within a JSON string every quote is escaped.
 
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use bytes::Bytes;
 use memchr::memmem::Finder;
+use serde::Deserialize;
 use types::{InstanceId, ModelKey};
 
 /// An answer that an engine completed.
@@ -16,20 +18,33 @@ pub struct Completed {
     pub instance: InstanceId,
     /// The model it serves.
     pub model: ModelKey,
-    /// Tokens of the prompt, those from the prompt cache included; 0 if the engine did not say.
-    pub prompt_tokens: u64,
-    /// Tokens generated; 0 if the engine did not say.
-    pub completion_tokens: u64,
-    /// Generation speed as the engine measured it.
-    pub tokens_per_second: Option<f64>,
+    /// What the engine said about it.
+    pub usage: Usage,
+    /// Whether it was a stream of events.
+    pub is_stream: bool,
+    /// From the request's head to the first piece of the answer: of a stream, the time to its first token.
+    pub first_piece: Duration,
+    /// From the request's head to the answer's end.
+    pub total: Duration,
 }
 
 /// What an engine said about one answer.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(crate) struct Usage {
-    pub(crate) prompt_tokens: u64,
-    pub(crate) completion_tokens: u64,
-    pub(crate) tokens_per_second: Option<f64>,
+pub struct Usage {
+    /// Tokens of the prompt, those from the prompt cache included; 0 if the engine did not say.
+    pub prompt_tokens: u64,
+    /// Tokens generated; 0 if the engine did not say.
+    pub completion_tokens: u64,
+    /// Tokens of the prompt that came from the prompt cache.
+    pub cached_tokens: Option<u64>,
+    /// How long it read the rest of the prompt.
+    pub prompt_time: Option<Duration>,
+    /// How fast it read it.
+    pub prompt_tokens_per_second: Option<f64>,
+    /// How long it generated.
+    pub generation_time: Option<Duration>,
+    /// How fast it generated.
+    pub tokens_per_second: Option<f64>,
 }
 
 /// How many of the last pieces are kept: usage, end and `[DONE]` may come in one each.
@@ -79,17 +94,49 @@ impl Meter {
 impl Usage {
     /// What the end of an answer says, or where it is silent the start.
     fn read(end: &[u8], start: &[u8]) -> Self {
-        let figure = |key: &Key| last_figure(end, key).or_else(|| last_figure(start, key));
-        let count = |key: &Key| figure(key).and_then(|text| text.parse::<u64>().ok());
-        let prompt = || Some(count(&PROMPT_N)? + count(&CACHE_N).unwrap_or(0));
+        let count = |key: &'static Key| last_count(end, key).or_else(|| last_count(start, key));
+        let timings = Timings::last(end).or_else(|| Timings::last(start)).unwrap_or_default();
+        let read = || Some(timings.prompt_n? + timings.cache_n.unwrap_or(0));
         Self {
-            prompt_tokens: count(&PROMPT_TOKENS).or_else(prompt).unwrap_or(0),
-            completion_tokens: count(&COMPLETION_TOKENS).or_else(|| count(&PREDICTED_N)).unwrap_or(0),
-            tokens_per_second: figure(&PREDICTED_PER_SECOND)
-                .and_then(|text| text.parse().ok())
-                .filter(|speed: &f64| speed.is_finite() && *speed >= 0.0),
+            prompt_tokens: count(&PROMPT_TOKENS).or_else(read).unwrap_or(0),
+            completion_tokens: count(&COMPLETION_TOKENS).or(timings.predicted_n).unwrap_or(0),
+            cached_tokens: timings.cache_n,
+            prompt_time: timings.prompt_ms.and_then(millis),
+            prompt_tokens_per_second: timings.prompt_per_second.filter(is_speed),
+            generation_time: timings.predicted_ms.and_then(millis),
+            tokens_per_second: timings.predicted_per_second.filter(is_speed),
         }
     }
+}
+
+/// What `llama-server` measures of each answer. It writes `null` where it divided by nothing.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Timings {
+    cache_n: Option<u64>,
+    prompt_n: Option<u64>,
+    prompt_ms: Option<f64>,
+    prompt_per_second: Option<f64>,
+    predicted_n: Option<u64>,
+    predicted_ms: Option<f64>,
+    predicted_per_second: Option<f64>,
+}
+
+impl Timings {
+    /// The last ones in `text` that are whole.
+    fn last(text: &[u8]) -> Option<Self> {
+        let whole = |text| serde_json::Deserializer::from_slice(text).into_iter().next()?.ok();
+        after_each(text, &TIMINGS).filter_map(whole).last()
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "for `filter`")]
+fn is_speed(speed: &f64) -> bool {
+    speed.is_finite() && *speed >= 0.0
+}
+
+fn millis(millis: f64) -> Option<Duration> {
+    Duration::try_from_secs_f64(millis / 1000.0).ok()
 }
 
 /// What to search for, prepared once.
@@ -97,28 +144,28 @@ type Key = LazyLock<Finder<'static>>;
 
 static PROMPT_TOKENS: Key = LazyLock::new(|| Finder::new(b"\"prompt_tokens\":"));
 static COMPLETION_TOKENS: Key = LazyLock::new(|| Finder::new(b"\"completion_tokens\":"));
-static PROMPT_N: Key = LazyLock::new(|| Finder::new(b"\"prompt_n\":"));
-static CACHE_N: Key = LazyLock::new(|| Finder::new(b"\"cache_n\":"));
-static PREDICTED_N: Key = LazyLock::new(|| Finder::new(b"\"predicted_n\":"));
-static PREDICTED_PER_SECOND: Key = LazyLock::new(|| Finder::new(b"\"predicted_per_second\":"));
+static TIMINGS: Key = LazyLock::new(|| Finder::new(b"\"timings\":"));
 
 fn tail(piece: &[u8]) -> &[u8] {
     &piece[piece.len().saturating_sub(SEARCHED)..]
 }
 
-/// The number after the last `key`.
-fn last_figure<'a>(text: &'a [u8], key: &Finder<'_>) -> Option<&'a str> {
+/// The texts after each `key` that is one, and not text that was generated.
+fn after_each<'a>(text: &'a [u8], key: &'a Finder<'static>) -> impl Iterator<Item = &'a [u8]> {
     // Forwards, which is the fast direction.
-    let figures = key.find_iter(text).filter_map(|at| {
-        if at > 0 && text[at - 1] == b'\\' {
-            return None;
-        }
-        let rest = text[at + key.needle().len()..].trim_ascii_start();
-        let length = rest.iter().take_while(|byte| byte.is_ascii_digit() || b".eE+-".contains(byte)).count();
+    let is_key = move |&at: &usize| at == 0 || text[at - 1] != b'\\';
+    key.find_iter(text).filter(is_key).map(move |at| &text[at + key.needle().len()..])
+}
+
+/// The number after the last `key`.
+fn last_count(text: &[u8], key: &'static Key) -> Option<u64> {
+    let counts = after_each(text, key).filter_map(|rest| {
+        let rest = rest.trim_ascii_start();
+        let length = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
         // A number that ends with the text may go on in what was not kept.
-        (1..rest.len()).contains(&length).then(|| str::from_utf8(&rest[..length]).ok())?
+        (1..rest.len()).contains(&length).then(|| str::from_utf8(&rest[..length]).ok()?.parse().ok())?
     });
-    figures.last()
+    counts.last()
 }
 
 #[cfg(test)]
@@ -135,7 +182,9 @@ mod tests {
     }
 
     fn check(pieces: &[&str], prompt_tokens: u64, completion_tokens: u64, tokens_per_second: Option<f64>) {
-        assert_eq!(usage(pieces), Usage { prompt_tokens, completion_tokens, tokens_per_second }, "{pieces:?}");
+        let usage = usage(pieces);
+        let told = (usage.prompt_tokens, usage.completion_tokens, usage.tokens_per_second);
+        assert_eq!(told, (prompt_tokens, completion_tokens, tokens_per_second), "{pieces:?}");
     }
 
     const WHOLE: &str = r#"{"choices":[{"message":{"content":"x"}}],"usage":{"completion_tokens":4,"prompt_tokens":31,"total_tokens":35,"prompt_tokens_details":{"cached_tokens":0}},"timings":{"cache_n":0,"prompt_n":31,"predicted_n":4,"predicted_per_second":4.18}}"#;
@@ -160,6 +209,37 @@ mod tests {
         );
         check(&["not json at all"], 0, 0, None);
         check(&[], 0, 0, None);
+    }
+
+    /// As `llama-server` writes it.
+    const TIMED: &str = r#"{"usage":{"completion_tokens":24,"prompt_tokens":41},"timings":{"cache_n":30,"prompt_n":11,"prompt_ms":55.5,"prompt_per_token_ms":5.045,"prompt_per_second":198.2,"predicted_n":24,"predicted_ms":480.0,"predicted_per_token_ms":20.0,"predicted_per_second":50.0,"draft_n":2}}"#;
+
+    #[test]
+    fn reads_all_the_engine_measured() {
+        let expected = Usage {
+            prompt_tokens: 41,
+            completion_tokens: 24,
+            cached_tokens: Some(30),
+            prompt_time: Some(Duration::from_micros(55_500)),
+            prompt_tokens_per_second: Some(198.2),
+            generation_time: Some(Duration::from_millis(480)),
+            tokens_per_second: Some(50.0),
+        };
+        assert_eq!(usage(&[TIMED]), expected);
+        for at in 1..TIMED.len() {
+            let (one, two) = TIMED.split_at(at);
+            assert_eq!(usage(&["data: ", one, two, "\n\ndata: [DONE]\n\n"]), expected);
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_is_not_told() {
+        let told = usage(&[r#"{"timings":{"prompt_n":1,"prompt_ms":-1.0,"prompt_per_second":null,"predicted_n":1,
+            "predicted_ms":1e300,"predicted_per_second":-0.5}} "#]);
+        assert_eq!(told, Usage { prompt_tokens: 1, completion_tokens: 1, ..Usage::default() });
+        check(&[r#"{"timings":{"prompt_n":1,"predicted_n":2,"predicted_per_second":"fast"}} "#], 0, 0, None);
+        check(&[r#"{"timings":null} "#], 0, 0, None);
+        check(&[r#"{"timings":{"prompt_n":1,"predicted_n":2}}, {"timings":{"prompt_n":3,"#], 1, 2, None);
     }
 
     #[test]

@@ -219,7 +219,8 @@ pub(crate) struct Tally {
     model: Arc<ModelMetrics>,
     endpoint: Endpoint,
     received: Instant,
-    first_seen: bool,
+    /// How long after the request's head the first piece of the answer came.
+    first_piece: Option<Duration>,
     counted: bool,
 }
 
@@ -229,7 +230,7 @@ impl Tally {
         let model = metrics.unknown();
         model.in_flight.inc();
         let received = Instant::now();
-        Self { metrics: metrics.clone(), model, endpoint, received, first_seen: false, counted: false }
+        Self { metrics: metrics.clone(), model, endpoint, received, first_piece: None, counted: false }
     }
 
     /// It is for this model.
@@ -245,12 +246,21 @@ impl Tally {
         Waiting(Arc::clone(&self.model))
     }
 
-    /// A piece of a streamed answer came.
-    pub(crate) fn piece(&mut self) {
-        if !self.first_seen {
-            self.first_seen = true;
-            self.model.first_token.observe(self.received.elapsed().as_secs_f64());
+    /// A piece of an answer came; `is_stream` says whether the answer is a stream of events.
+    pub(crate) fn piece(&mut self, is_stream: bool) {
+        if self.first_piece.is_none() {
+            let passed = self.received.elapsed();
+            self.first_piece = Some(passed);
+            if is_stream {
+                self.model.first_token.observe(passed.as_secs_f64());
+            }
         }
+    }
+
+    /// How long it took to the first piece of the answer, and to its end, which is `now`.
+    pub(crate) fn times(&self, now: Instant) -> (Duration, Duration) {
+        let total = now.duration_since(self.received);
+        (self.first_piece.unwrap_or(total), total)
     }
 
     /// The engine counted these tokens.

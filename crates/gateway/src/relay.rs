@@ -60,8 +60,8 @@ impl Relay {
         self.meter.pass(piece);
         if let Some(events) = &mut self.events {
             events.pass(piece);
-            self.tally.piece();
         }
+        self.tally.piece(self.events.is_some());
     }
 
     /// The engine's answer came to its end.
@@ -73,12 +73,14 @@ impl Relay {
             let usage = self.meter.usage();
             self.tally.usage(&usage);
             let target = lease.target();
+            let (first_piece, total) = self.tally.times(now);
             (self.gateway.completed)(Completed {
                 instance: target.instance().clone(),
                 model: target.model().clone(),
-                prompt_tokens: usage.prompt_tokens,
-                completion_tokens: usage.completion_tokens,
-                tokens_per_second: usage.tokens_per_second,
+                usage,
+                is_stream: self.events.is_some(),
+                first_piece,
+                total,
             });
         }
         self.tally.close(Outcome::from(self.status), now);

@@ -22,7 +22,7 @@ use lru::LruCache;
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use types::{Backend, ByteCount, MemoryUse};
+use types::{Backend, ByteCount, DeviceName, MemoryUse};
 
 use crate::fit_api::Refusal;
 use crate::kept::Kept;
@@ -238,6 +238,11 @@ impl Advice {
         Ok(advisor::concurrency(&ready.book, &machine, parameters)?)
     }
 
+    /// Repositories of the hub that hold GGUF files of a model of the catalogue; none before that is read.
+    pub(crate) fn gguf_repositories(&self, name: &str) -> Vec<String> {
+        self.ready.borrow().as_ref().map(|ready| ready.book.gguf_repositories(name)).unwrap_or_default()
+    }
+
     /// Engines, and whether they are here.
     pub(crate) fn runtimes(&self) -> Runtimes {
         let found = [
@@ -258,7 +263,7 @@ impl Advice {
     pub(crate) async fn installed(&self) -> Result<Installed, Refusal> {
         let ready = self.ready().await?;
         let view = self.node.view().borrow().clone();
-        let models = view.library.models().map(|model| InstalledModel {
+        let models = view.library.models().filter(is_here).map(|model| InstalledModel {
             name: model.key.id.as_str().to_owned(),
             variant: model.key.variant.as_str().to_owned(),
             runtime: Engine::LlamaCpp.as_str().to_owned(),
@@ -267,8 +272,14 @@ impl Advice {
         });
         let problem =
             |model: &Arc<node::Model>| model.problem.as_ref().map(|problem| format!("{}: {problem}", model.key));
-        Ok(Installed { models: models.collect(), warnings: view.library.models().filter_map(problem).collect() })
+        let warnings = view.library.models().filter(|model| model.provider.is_local()).filter_map(problem).collect();
+        Ok(Installed { models: models.collect(), warnings })
     }
+}
+
+/// Whether a model's files are on this machine.
+fn is_here(model: &&Arc<node::Model>) -> bool {
+    model.provider.is_local() && model.present
 }
 
 impl Ready {
@@ -342,8 +353,12 @@ impl State {
                 held.entry(device).model += memory.total();
             }
         }
+        // Weights that are only kept ready leave for whatever is loaded.
+        for weights in &view.ready {
+            held.entry(DeviceName::cpu()).model += weights.locked;
+        }
         let mut known = Known::default();
-        for model in view.library.models() {
+        for model in view.library.models().filter(is_here) {
             let variants = known.installed.entry(model.key.id.as_str().to_lowercase()).or_default();
             variants.push((model.key.variant.as_str().to_owned(), node.speed_of(&model.key)));
         }

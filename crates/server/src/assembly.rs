@@ -1,6 +1,6 @@
 //! From the checked configuration to what each part is told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -14,6 +14,8 @@ use crate::{advice, adviser, engine_program};
 
 /// An engine that served this long has its earlier crashes forgiven.
 const FORGIVEN_AFTER: Duration = Duration::from_secs(300);
+/// What a swap may wait for prompts to be saved, and for prompts to come back.
+pub(crate) const PROMPT_CACHE: Duration = Duration::from_secs(2);
 /// A load waits this long for busy models before those get no new requests.
 const TURN: Duration = Duration::from_secs(2);
 /// The longest pause while a client sends its body.
@@ -74,19 +76,56 @@ pub(crate) fn node_config(config: &Config) -> node::Config {
                 restarts_max: engine.max_restarts,
                 backoff: engine.restart_backoff,
                 forgiven_after: FORGIVEN_AFTER,
+                prompt_cache: PROMPT_CACHE,
             },
             log_size_max: ByteCount::bytes(engine.log_max_bytes.as_u64().max(64 * 1024)),
+            prompt_cache_max: engine.prompt_cache,
         },
         waiting_max: usize::try_from(config.gateway.max_waiting).unwrap_or(usize::MAX),
         room_wait_max: config.gateway.max_wait,
         in_flight_max: u64::from(config.gateway.max_in_flight),
         patience: TURN,
+        entries: Vec::new(),
+        pinned: BTreeSet::new(),
+        ready_budget: match config.node.ram_budget_mb {
+            0 => half_of_ram(),
+            budget => ByteCount::mib(budget),
+        },
+        default_variant: config.library.default_variant.as_deref().map(types::Variant::new),
     }
 }
 
 /// What single accelerators are said to have.
 fn vram(hardware: &config::Hardware) -> BTreeMap<u32, ByteCount> {
     hardware.vram_overrides.iter().map(|(&number, &mib)| (number, ByteCount::mib(mib))).collect()
+}
+
+/// How models are kept.
+pub(crate) fn storage_config(config: &Config, hub: hub::Settings) -> storage::Config {
+    let models_dir = config.folders.models.clone();
+    let days = |days: u32| Duration::from_secs(u64::from(days) * 24 * 3600);
+    storage::Config {
+        // Where the shared cache is not looked into, the hub's files go where models are found.
+        hf_cache: config.folders.hf_cache.clone().unwrap_or_else(|| models_dir.join("hub")),
+        models_dir,
+        model_config_paths: config.library.model_config_paths.clone(),
+        override_path: config.library.override_path.clone(),
+        defaults: settings_of_engine(&config.engine),
+        downloads_max: usize::try_from(config.library.max_concurrent_downloads).unwrap_or(1),
+        limit: config.storage.limit.bytes(),
+        policy: storage::Policy {
+            enabled: config.storage.cleanup_enabled,
+            max_age: days(config.storage.cleanup_max_age_days),
+            check_interval: Duration::from_secs(u64::from(config.storage.cleanup_interval_hours) * 3600),
+            ..storage::Policy::default()
+        },
+        hub,
+    }
+}
+
+/// What weights may take of RAM that are kept for models that are not loaded.
+fn half_of_ram() -> ByteCount {
+    hardware::ram().map_or(ByteCount::ZERO, |ram| ByteCount::bytes(ram.total.as_u64() / 2))
 }
 
 fn settings_of_engine(engine: &config::Engine) -> Settings {
@@ -108,7 +147,7 @@ fn entry(model: &config::Model, engine: &config::Engine) -> Entry {
     let base = settings_of_engine(engine);
     Entry {
         id: model.id.clone(),
-        path: PathBuf::from(&model.path),
+        files: vec![PathBuf::from(&model.path)],
         mode: model.mode,
         settings: Settings {
             context: model.context.or(base.context),
@@ -122,5 +161,6 @@ fn entry(model: &config::Model, engine: &config::Engine) -> Entry {
             pinned: model.pinned,
             extra_args: [base.extra_args, model.extra_args.clone()].concat(),
         },
+        ..Entry::default()
     }
 }

@@ -5,6 +5,8 @@ use axum::Json;
 use axum::extract::State;
 use http::StatusCode;
 
+use crate::first_model::FirstModel;
+
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// `GET /health`: the program lives. Never fails for a sick engine.
@@ -18,8 +20,9 @@ pub(crate) async fn health() -> Json<Health> {
 }
 
 /// `GET /readyz`: models can be loaded; what is still missing shows by name.
-pub(crate) async fn ready(State(node): State<node::Handle>) -> (StatusCode, Json<Readiness>) {
-    let waiting_for: Vec<String> = node.view().borrow().not_ready.iter().map(|&name| name.to_owned()).collect();
+pub(crate) async fn ready(State((node, first)): State<(node::Handle, FirstModel)>) -> (StatusCode, Json<Readiness>) {
+    let mut waiting_for: Vec<String> = node.view().borrow().not_ready.iter().map(|&name| name.to_owned()).collect();
+    waiting_for.extend(first.is_awaited().then(|| "default_model".to_owned()));
     let status = if waiting_for.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(Readiness { ready: waiting_for.is_empty(), waiting_for }))
 }

@@ -5,6 +5,7 @@
 //! ```
 
 mod access;
+mod activation;
 mod admin_token;
 mod advice;
 mod adviser;
@@ -12,23 +13,33 @@ mod assembly;
 mod catalogue;
 mod cors;
 mod data_folder;
+mod downloads;
 mod engine_program;
+mod first_model;
 mod fit_api;
 mod fit_parameters;
 mod health;
+mod json_body;
 mod kept;
 mod listen;
 mod logging;
 mod logs;
 mod metrics;
+mod model_configs;
+mod model_path;
 mod models;
 mod openapi;
+mod query;
+mod refused;
 mod router;
+mod stored;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use config::Config;
+use store::Store;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -45,6 +56,8 @@ pub use openapi::document as openapi_document;
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// A killed engine is gone at once, unless the kernel cannot let go of it; then we go without it.
 const KILL_PATIENCE: Duration = Duration::from_secs(10);
+/// What requests still have that outlived the grace time, unless snug is to stop at once.
+const LAST_REQUESTS: Duration = Duration::from_millis(100);
 
 /// More cores than this are better left to the engines.
 const SERVING_THREADS_MAX: usize = 16;
@@ -63,6 +76,7 @@ pub struct Server {
     grace: Duration,
     /// What engines may take to end.
     engines_end: Duration,
+    store: Store,
     _data_folder: DataFolder,
 }
 
@@ -76,11 +90,12 @@ pub struct Shutdown {
 }
 
 impl Server {
-    /// Builds all parts and binds the port. Engines of an earlier snug are taken over here. `/api/logs` shows `logging`.
+    /// Builds all parts and binds the port. Engines of an earlier snug are taken over here. `hub` is how the Hugging Face
+    /// hub is asked; `/api/logs` shows `logging`.
     ///
     /// # Errors
     /// If the data folder is in use or unusable, or the address cannot be bound; the chain says which.
-    pub async fn bind(config: &Config, logging: &Logging) -> anyhow::Result<Self> {
+    pub async fn bind(config: &Config, hub: hub::Settings, logging: &Logging) -> anyhow::Result<Self> {
         let data_folder = DataFolder::lock(&config.folders.data)?;
         let listener = listen::bind(&config.server.host, config.server.port).await?;
         let access = access::Access::new(config, &data_folder)?;
@@ -90,15 +105,37 @@ impl Server {
 
         let tracker = TaskTracker::new();
         let table = route::Table::default();
-        let node = node::Node::start(assembly::node_config(config), table.clone(), &tracker)
+        let store = Store::open(&data_folder.path().join("snug.db")).await.context("cannot open what snug keeps")?;
+        let setup = storage::Setup::read(assembly::storage_config(config, hub)).await;
+        let pinned = store.pinned().await.context("cannot tell which models are pinned")?;
+        let node_config = node::Config {
+            entries: setup.entries(),
+            pinned: pinned.into_iter().collect(),
+            ..assembly::node_config(config)
+        };
+        let node = node::Node::start(node_config, table.clone(), &tracker)
             .await
             .context("cannot start this machine's node")?;
         greet(&listener, &node, &config.folders.models);
         let looking = CancellationToken::new();
         let advice = advice::Advice::start(assembly::advice_config(config)?, node.clone(), &tracker, looking.clone());
+        let asked = advice.clone();
+        let repositories: storage::Repositories = Arc::new(move |name| asked.gguf_repositories(name));
+        let storage = setup.start(node.clone(), store.clone(), repositories, &tracker, looking.clone()).await;
+        let storage = storage.context("cannot tell which models are kept")?;
         let stopping = CancellationToken::new();
-        let logs = logs::Logs { ring: logging.ring.clone(), stopping: stopping.clone() };
-        let parts = router::Parts::new(config, table, node.clone(), advice, access, logs);
+        let parts = router::Parts::new(
+            config,
+            router::Owners {
+                first: first_model::load(config, node.clone(), storage.clone(), &tracker),
+                logs: logs::Logs { ring: logging.ring.clone(), stopping: stopping.clone() },
+                table,
+                node: node.clone(),
+                storage,
+                advice,
+                access,
+            },
+        );
         let routers = (0..serving_threads()).map(|_| router::router(parts.clone())).collect();
         Ok(Self {
             listener,
@@ -109,9 +146,18 @@ impl Server {
             stopping,
             keep_engines: config.node.keep_engines,
             grace: config.gateway.shutdown_grace,
-            engines_end: config.engine.stop_timeout + KILL_PATIENCE,
+            engines_end: assembly::PROMPT_CACHE + config.engine.stop_timeout + KILL_PATIENCE,
+            store,
             _data_folder: data_folder,
         })
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// If the system does not tell.
+    pub fn address(&self) -> anyhow::Result<std::net::SocketAddr> {
+        Ok(self.listener.local_addr()?)
     }
 
     /// Serves until `shutdown`, then ends in order. When this returns nothing of it is left, except engines that were
@@ -120,8 +166,19 @@ impl Server {
     /// # Errors
     /// If the serving threads cannot be started.
     pub async fn run(self, shutdown: Shutdown) -> anyhow::Result<()> {
-        let Self { listener, listen, node, tracker, looking, stopping, keep_engines, grace, engines_end, _data_folder } =
-            self;
+        let Self {
+            listener,
+            listen,
+            node,
+            tracker,
+            looking,
+            stopping,
+            keep_engines,
+            grace,
+            engines_end,
+            store,
+            _data_folder,
+        } = self;
         let connections =
             listen.serve(listener, shutdown.polite.clone()).await.context("cannot start the serving threads")?;
         tracing::info!(grace_s = grace.as_secs(), "stopping: no new requests, those in flight may finish");
@@ -131,7 +188,8 @@ impl Server {
             () = tokio::time::sleep(grace) => tracing::info!("the grace time is over"),
             () = shutdown.at_once.cancelled() => tracing::info!("asked again: stopping at once"),
         }
-        if tokio::time::timeout(engines_end, node.stop(keep_engines, Duration::ZERO)).await.is_err() {
+        let drain = if shutdown.at_once.is_cancelled() { Duration::ZERO } else { LAST_REQUESTS };
+        if tokio::time::timeout(engines_end, node.stop(keep_engines, drain)).await.is_err() {
             tracing::error!("an engine does not end although it was killed (its driver may hang); leaving it behind");
         }
         let _unfinished = tokio::time::timeout(LAST_WORDS, connections.finished()).await;
@@ -140,6 +198,7 @@ impl Server {
         looking.cancel();
         tracker.close();
         let _unfinished = tokio::time::timeout(LAST_WORDS, tracker.wait()).await;
+        let _unfinished = tokio::time::timeout(LAST_WORDS, store.close()).await;
         tracing::info!("stopped");
         Ok(())
     }

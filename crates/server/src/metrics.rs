@@ -97,7 +97,7 @@ impl Collector for NodeCollector {
 /// Tells the node how fast its engines generated.
 pub(crate) fn speeds_to(node: node::Handle) -> impl Fn(Completed) + Send + Sync {
     move |completed| {
-        if let Some(tokens_per_second) = completed.tokens_per_second {
+        if let Some(tokens_per_second) = completed.usage.tokens_per_second {
             node.ran(completed.model, tokens_per_second);
         }
     }

@@ -4,7 +4,7 @@
 
 use utoipa::OpenApi;
 
-use crate::fit_api;
+use crate::{downloads, fit_api, stored};
 
 /// The document, as JSON.
 ///
@@ -23,7 +23,8 @@ pub fn document() -> String {
     ),
     tags(
         (name = "fit", description = "What this machine is, and which models it runs how well"),
-        (name = "models", description = "Models on this machine: load, unload, look"),
+        (name = "models", description = "Models on this machine: configure, load, unload, look"),
+        (name = "storage", description = "Their files: get, guard, delete"),
         (name = "inference", description = "OpenAI's API"),
         (name = "health", description = "Whether snug is well"),
         (name = "logs", description = "What happens here"),
@@ -31,7 +32,13 @@ pub fn document() -> String {
     paths(
         fit_api::system, fit_api::models, fit_api::top, fit_api::named, fit_api::plan, fit_api::plan_by_query,
         fit_api::concurrency, fit_api::runtimes, fit_api::installed,
-        routes::available, routes::loaded, routes::load, routes::unload,
+        routes::available, routes::loaded, routes::load, routes::unload, routes::pin, routes::unpin,
+        routes::set_hot_ready, routes::clear_hot_ready, routes::set_protected, routes::clear_protected,
+        routes::add_configs, routes::put_configs, routes::config, routes::remove_config,
+        routes::begin_download, routes::download_status, routes::cancel_download, routes::pause_download,
+        downloads::list, routes::delete_files,
+        stored::overview, stored::models, routes::stored_model, routes::stored_variant, routes::set_limit,
+        routes::post_limit, stored::preview, stored::run, stored::policy, stored::set_policy,
         routes::list_models, routes::one_model, routes::chat_completions, routes::completions, routes::embeddings,
         routes::health, routes::healthz, routes::v1_health, routes::api_health, routes::ready, routes::version,
         routes::metrics, routes::openapi, routes::logs,
@@ -43,8 +50,9 @@ struct Document;
 #[expect(dead_code, reason = "only what stands above each function is read, by a macro")]
 mod routes {
     use api::{
-        AvailableModels, ErrorBody, Health, LoadAnswer, LoadedModels, LogLevel, Logs, Model, ModelList, Readiness,
-        UnloadAnswer, Version,
+        AvailableModels, ConfigsAdded, ConfigsPut, DeleteAnswer, DownloadStatus, ErrorBody, FlagAnswer, GuardedBody,
+        Health, LimitAnswer, LimitRequest, LoadAnswer, LoadedModels, LogLevel, Logs, Model, ModelAnswer, ModelList,
+        Readiness, StoredModel, StoredVariant, UnloadAnswer, Version,
     };
 
     /// Every variant of every model found on this machine, and how it fits.
@@ -55,7 +63,8 @@ mod routes {
     #[utoipa::path(get, path = "/api/models/loaded", tag = "models", responses((status = 200, body = LoadedModels)))]
     pub(super) fn loaded() {}
 
-    /// Loads a model; asked for with `Accept: text/event-stream`, tells its progress.
+    /// Loads a model; asked for with `Accept: text/event-stream`, tells its progress. If its files have to be fetched first,
+    /// that is begun, and it is loaded when they are here.
     #[utoipa::path(
     post, path = "/api/models/{name}/load", tag = "models",
     params(
@@ -64,22 +73,336 @@ mod routes {
         ("context" = Option<u64>, Query, description = "tokens of context for each slot"),
     ),
     responses(
-        (status = 200, body = LoadAnswer), (status = 400, body = ErrorBody), (status = 403, body = ErrorBody),
-        (status = 404, body = ErrorBody), (status = 503, body = ErrorBody),
+        (status = 200, body = LoadAnswer),
+        (status = 202, body = ModelAnswer),
+        (status = 400, body = ErrorBody),
+        (status = 401, body = ErrorBody),
+        (status = 413, body = ErrorBody),
+        (status = 500, body = ErrorBody),
+        (status = 503, body = ErrorBody),
+        (status = 507, body = ErrorBody),
     ),
 )]
     pub(super) fn load() {}
 
-    /// Unloads a model; requests in flight are cut after a while.
+    /// Unloads a model; requests in flight are cut after a while. The weights of a pinned one stay in RAM.
     #[utoipa::path(
     post, path = "/api/models/{name}/unload", tag = "models",
-    params(("name" = String, Path, description = "the model, or model:variant")),
+    params(
+        ("name" = String, Path, description = "the model, or model:variant"),
+    ),
     responses(
-        (status = 200, body = UnloadAnswer), (status = 403, body = ErrorBody), (status = 404, body = ErrorBody),
+        (status = 200, body = UnloadAnswer),
+        (status = 400, body = ErrorBody),
+        (status = 401, body = ErrorBody),
+        (status = 404, body = ErrorBody),
         (status = 503, body = ErrorBody),
     ),
 )]
     pub(super) fn unload() {}
+
+    /// Pins a model: it is not unloaded to make room. It need not be loaded.
+    #[utoipa::path(
+    post, path = "/api/models/{name}/pin", tag = "models",
+    params(
+        ("name" = String, Path, description = "the model, or model:variant"),
+    ),
+    responses(
+        (status = 200, body = ModelAnswer),
+        (status = 400, body = ErrorBody),
+        (status = 401, body = ErrorBody),
+        (status = 404, body = ErrorBody),
+        (status = 409, body = ErrorBody),
+        (status = 500, body = ErrorBody),
+        (status = 503, body = ErrorBody),
+    ),
+)]
+    pub(super) fn pin() {}
+
+    /// Unpins a model.
+    #[utoipa::path(
+    post, path = "/api/models/{name}/unpin", tag = "models",
+    params(
+        ("name" = String, Path, description = "the model, or model:variant"),
+    ),
+    responses(
+        (status = 200, body = ModelAnswer),
+        (status = 400, body = ErrorBody),
+        (status = 401, body = ErrorBody),
+        (status = 404, body = ErrorBody),
+        (status = 409, body = ErrorBody),
+        (status = 500, body = ErrorBody),
+        (status = 503, body = ErrorBody),
+    ),
+)]
+    pub(super) fn unpin() {}
+
+    /// Sets a flag that keeps the weights in RAM while the variant is not loaded.
+    #[utoipa::path(
+    post, path = "/api/models/{name}/variants/{variant}/hot-ready", tag = "storage",
+    params(
+        ("name" = String, Path, description = "the model; slashes may be raw"),
+        ("variant" = String, Path, description = "which of its variants"),
+    ),
+    responses(
+        (status = 200, body = FlagAnswer),
+        (status = 401, body = ErrorBody),
+        (status = 404, body = ErrorBody),
+        (status = 500, body = ErrorBody),
+    ),
+)]
+    pub(super) fn set_hot_ready() {}
+
+    /// Clears it.
+    #[utoipa::path(
+    delete, path = "/api/models/{name}/variants/{variant}/hot-ready", tag = "storage",
+    params(
+        ("name" = String, Path, description = "the model; slashes may be raw"),
+        ("variant" = String, Path, description = "which of its variants"),
+    ),
+    responses(
+        (status = 200, body = FlagAnswer),
+        (status = 401, body = ErrorBody),
+        (status = 404, body = ErrorBody),
+        (status = 500, body = ErrorBody),
+    ),
+)]
+    pub(super) fn clear_hot_ready() {}
+
+    /// Sets a flag that keeps the files from being deleted.
+    #[utoipa::path(
+    post, path = "/api/models/{name}/variants/{variant}/protected", tag = "storage",
+    params(
+        ("name" = String, Path, description = "the model; slashes may be raw"),
+        ("variant" = String, Path, description = "which of its variants"),
+    ),
+    responses(
+        (status = 200, body = FlagAnswer),
+        (status = 401, body = ErrorBody),
+        (status = 404, body = ErrorBody),
+        (status = 500, body = ErrorBody),
+    ),
+)]
+    pub(super) fn set_protected() {}
+
+    /// Clears it.
+    #[utoipa::path(
+    delete, path = "/api/models/{name}/variants/{variant}/protected", tag = "storage",
+    params(
+        ("name" = String, Path, description = "the model; slashes may be raw"),
+        ("variant" = String, Path, description = "which of its variants"),
+    ),
+    responses(
+        (status = 200, body = FlagAnswer),
+        (status = 401, body = ErrorBody),
+        (status = 404, body = ErrorBody),
+        (status = 500, body = ErrorBody),
+    ),
+)]
+    pub(super) fn clear_protected() {}
+
+    /// Adds one model config, or many as `{"models": [...]}`: all or none.
+    #[utoipa::path(
+    post, path = "/api/models/config", tag = "models",
+    request_body = serde_json::Value,
+    responses(
+        (status = 201, body = ConfigsAdded),
+        (status = 400, body = ErrorBody),
+        (status = 401, body = ErrorBody),
+        (status = 409, body = ErrorBody),
+        (status = 413, body = ErrorBody),
+        (status = 500, body = ErrorBody),
+    ),
+)]
+    pub(super) fn add_configs() {}
+
+    /// Adds model configs or changes those that are there: all or none. What is not given stays; a `null` removes.
+    #[utoipa::path(
+    put, path = "/api/models/config", tag = "models",
+    request_body = serde_json::Value,
+    responses(
+        (status = 200, body = ConfigsPut),
+        (status = 400, body = ErrorBody),
+        (status = 401, body = ErrorBody),
+        (status = 413, body = ErrorBody),
+        (status = 500, body = ErrorBody),
+    ),
+)]
+    pub(super) fn put_configs() {}
+
+    /// A model's config, with defaults filled in and secrets masked.
+    #[utoipa::path(
+    get, path = "/api/models/config/{name}", tag = "models",
+    params(
+        ("name" = String, Path, description = "the model; slashes may be raw"),
+    ),
+    responses(
+        (status = 200, description = "the config", body = serde_json::Value),
+        (status = 401, body = ErrorBody),
+        (status = 404, body = ErrorBody),
+    ),
+)]
+    pub(super) fn config() {}
+
+    /// Unloads a model and removes its config. Its files stay.
+    #[utoipa::path(
+    delete, path = "/api/models/config/{name}", tag = "models",
+    params(
+        ("name" = String, Path, description = "the model; slashes may be raw"),
+    ),
+    responses(
+        (status = 200, body = ModelAnswer),
+        (status = 401, body = ErrorBody),
+        (status = 404, body = ErrorBody),
+        (status = 500, body = ErrorBody),
+    ),
+)]
+    pub(super) fn remove_config() {}
+
+    /// Begins the download of a configured model, of one of the catalogue, or of a repository of the Hugging Face hub; lets one
+    /// that rests go on.
+    #[utoipa::path(
+    post, path = "/api/models/{name}/download", tag = "storage",
+    params(
+        ("name" = String, Path, description = "the model, or model:variant"),
+        ("variant" = Option<String>, Query, description = "which of its variants"),
+    ),
+    responses(
+        (status = 200, body = ModelAnswer),
+        (status = 202, body = ModelAnswer),
+        (status = 400, body = ErrorBody),
+        (status = 401, body = ErrorBody),
+        (status = 404, body = ErrorBody),
+        (status = 500, body = ErrorBody),
+        (status = 502, body = ErrorBody),
+        (status = 507, body = ErrorBody),
+    ),
+)]
+    pub(super) fn begin_download() {}
+
+    /// How far a model's download is; asked for with `Accept: text/event-stream`, as it goes on.
+    #[utoipa::path(
+    get, path = "/api/models/{name}/download", tag = "storage",
+    params(
+        ("name" = String, Path, description = "the model, or model:variant"),
+        ("variant" = Option<String>, Query, description = "which of its variants"),
+    ),
+    responses(
+        (status = 200, body = DownloadStatus),
+        (status = 400, body = ErrorBody),
+        (status = 404, body = ErrorBody),
+    ),
+)]
+    pub(super) fn download_status() {}
+
+    /// Ends a download and removes what came of it, or forgets one that failed.
+    #[utoipa::path(
+    delete, path = "/api/models/{name}/download", tag = "storage",
+    params(
+        ("name" = String, Path, description = "the model, or model:variant"),
+        ("variant" = Option<String>, Query, description = "which of its variants"),
+    ),
+    responses(
+        (status = 200, body = ModelAnswer),
+        (status = 400, body = ErrorBody),
+        (status = 401, body = ErrorBody),
+        (status = 404, body = ErrorBody),
+        (status = 500, body = ErrorBody),
+    ),
+)]
+    pub(super) fn cancel_download() {}
+
+    /// Lets a download rest; begun again, it goes on where it was.
+    #[utoipa::path(
+    post, path = "/api/models/{name}/download/pause", tag = "storage",
+    params(
+        ("name" = String, Path, description = "the model, or model:variant"),
+        ("variant" = Option<String>, Query, description = "which of its variants"),
+    ),
+    responses(
+        (status = 200, body = ModelAnswer),
+        (status = 400, body = ErrorBody),
+        (status = 401, body = ErrorBody),
+        (status = 404, body = ErrorBody),
+        (status = 500, body = ErrorBody),
+    ),
+)]
+    pub(super) fn pause_download() {}
+
+    /// Deletes the files of a variant, or of all variants of a model; it is unloaded first.
+    #[utoipa::path(
+    delete, path = "/api/models/{name}/files", tag = "storage",
+    params(
+        ("name" = String, Path, description = "the model; slashes may be raw"),
+        ("variant" = Option<String>, Query, description = "which of its variants"),
+    ),
+    responses(
+        (status = 200, body = DeleteAnswer),
+        (status = 400, body = ErrorBody),
+        (status = 401, body = ErrorBody),
+        (status = 404, body = ErrorBody),
+        (status = 409, description = "guarded by a flag, or being downloaded", body = GuardedBody),
+        (status = 500, body = ErrorBody),
+    ),
+)]
+    pub(super) fn delete_files() {}
+
+    /// A model's variants that are here.
+    #[utoipa::path(
+    get, path = "/api/storage/models/{name}", tag = "storage",
+    params(
+        ("name" = String, Path, description = "the model; slashes may be raw"),
+    ),
+    responses(
+        (status = 200, body = StoredModel),
+        (status = 401, body = ErrorBody),
+        (status = 404, body = ErrorBody),
+    ),
+)]
+    pub(super) fn stored_model() {}
+
+    /// One of them; `/api/storage/models/{name}/{variant}` is the same.
+    #[utoipa::path(
+    get, path = "/api/storage/models/{name}/variants/{variant}", tag = "storage",
+    params(
+        ("name" = String, Path, description = "the model; slashes may be raw"),
+        ("variant" = String, Path, description = "which of its variants"),
+    ),
+    responses(
+        (status = 200, body = StoredVariant),
+        (status = 401, body = ErrorBody),
+        (status = 404, body = ErrorBody),
+    ),
+)]
+    pub(super) fn stored_variant() {}
+
+    /// Sets what model files may take. Nothing is deleted by it.
+    #[utoipa::path(
+    put, path = "/api/storage/limit", tag = "storage",
+    request_body = LimitRequest,
+    responses(
+        (status = 200, body = LimitAnswer),
+        (status = 400, body = ErrorBody),
+        (status = 401, body = ErrorBody),
+        (status = 413, body = ErrorBody),
+        (status = 500, body = ErrorBody),
+    ),
+)]
+    pub(super) fn set_limit() {}
+
+    /// As `PUT`.
+    #[utoipa::path(
+    post, path = "/api/storage/limit", tag = "storage",
+    request_body = LimitRequest,
+    responses(
+        (status = 200, body = LimitAnswer),
+        (status = 400, body = ErrorBody),
+        (status = 401, body = ErrorBody),
+        (status = 413, body = ErrorBody),
+        (status = 500, body = ErrorBody),
+    ),
+)]
+    pub(super) fn post_limit() {}
 
     /// Models that requests can name.
     #[utoipa::path(
@@ -239,8 +562,14 @@ mod tests {
         let documented = paths.flat_map(|path| match path.trim_end_matches('/') {
             // What is not there, in two forms.
             "/api/v1" | "/api/v1/{*unknown}" => vec![],
-            "/api/models/{*action}" => {
-                vec!["/api/models/{name}/load".to_owned(), "/api/models/{name}/unload".to_owned()]
+            "/api/models/{*matter}" => {
+                let matters = "load unload pin unpin download download/pause files variants/{variant}/hot-ready \
+                               variants/{variant}/protected";
+                matters.split(' ').filter(|matter| !matter.is_empty()).map(|m| format!("/api/models/{{name}}/{m}")).collect()
+            }
+            path @ "/api/storage/models/{*name}" => {
+                let name = path.replace("{*", "{");
+                vec![format!("{name}/variants/{{variant}}"), name]
             }
             path => vec![path.replace("{*", "{")],
         });

@@ -6,70 +6,81 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, any, get, post};
+use axum::routing::{MethodRouter, any, get, post, put};
 use config::Config;
 use gateway::{ApiError, RequestId, X_REQUEST_ID};
 use http::HeaderMap;
 use prometheus_client::registry::Registry;
+use storage::Storage;
 
+use crate::activation::Activation;
 use crate::access::{Access, guard};
 use crate::advice::Advice;
 use crate::cors::{Readable, Readers};
+use crate::first_model::FirstModel;
 use crate::kept::Kept;
 use crate::logs::Logs;
-use crate::{assembly, fit_api, health, logs, metrics, models, openapi};
+use crate::models::Models;
+use crate::{assembly, downloads, fit_api, health, logs, metrics, model_configs, models, openapi, stored};
 
 /// What the routes are made of. Each serving thread has a router of its own, made from clones.
 #[derive(Clone)]
 pub(crate) struct Parts {
     gateway: gateway::Parts,
     node: node::Handle,
+    storage: Storage,
     advice: Advice,
     access: Access,
     readers: Readers,
     logs: Logs,
     metrics: metrics::Page,
     openapi: Kept,
+    first: FirstModel,
+}
+
+/// Those who own what the routes show and change.
+pub(crate) struct Owners {
+    pub(crate) table: route::Table,
+    pub(crate) node: node::Handle,
+    pub(crate) storage: Storage,
+    pub(crate) advice: Advice,
+    pub(crate) access: Access,
+    pub(crate) logs: Logs,
+    pub(crate) first: FirstModel,
 }
 
 impl Parts {
-    pub(crate) fn new(
-        config: &Config,
-        table: route::Table,
-        node: node::Handle,
-        advice: Advice,
-        access: Access,
-        logs: Logs,
-    ) -> Self {
+    pub(crate) fn new(config: &Config, owners: Owners) -> Self {
+        let Owners { table, node, storage, advice, access, logs, first } = owners;
         let mut registry = Registry::default();
         let request_metrics = gateway::Metrics::register(&mut registry);
         registry.register_collector(Box::new(metrics::NodeCollector::new(node.view())));
         let gateway = gateway::Parts {
             table,
-            activate: Arc::new(node.clone()),
+            activate: Arc::new(Activation::new(node.clone(), storage.clone())),
             limits: assembly::gateway_limits(config),
             metrics: request_metrics,
             completed: Arc::new(metrics::speeds_to(node.clone())),
         };
         let openapi = Kept::json(openapi::document());
         let readers = Readers::new(&config.server.cors_origins);
-        Self { gateway, node, advice, access, readers, logs, metrics: metrics::Page::new(registry), openapi }
+        let metrics = metrics::Page::new(registry);
+        Self { gateway, node, storage, advice, access, readers, logs, metrics, openapi, first }
     }
 }
 
 /// All routes, and `OPTIONS` for each.
 pub(crate) fn router(parts: Parts) -> Readable {
-    let Parts { gateway, node, advice, access, readers, logs, metrics, openapi } = parts;
+    let Parts { gateway, node, storage, advice, access, readers, logs, metrics, openapi, first } = parts;
 
     // Open to everybody who can reach the port.
     let open = slashed(Router::new(), "/health", only("GET, HEAD", get(health::health)));
     let open = slashed(open, "/healthz", only("GET, HEAD", get(health::health)));
     let open = slashed(open, "/v1/health", only("GET, HEAD", get(health::health)));
     let open = slashed(open, "/api/health", only("GET, HEAD", get(health::health)));
-    let open = slashed(open, "/readyz", only("GET, HEAD", get(health::ready)));
+    let ready = get(health::ready).with_state((node.clone(), first));
+    let open = slashed(open, "/readyz", only("GET, HEAD", ready));
     let open = slashed(open, "/api/version", only("GET, HEAD", get(health::version)));
-    let open = slashed(open, "/api/models", only("GET, HEAD", get(models::available)));
-    let open = slashed(open, "/api/models/loaded", only("GET, HEAD", get(models::loaded)));
     let open = slashed(open, "/metrics", only("GET, HEAD", get(metrics::page).with_state(metrics)));
     let open = slashed(open, "/openapi.json", only("GET, HEAD", get(document).with_state(openapi)));
 
@@ -86,14 +97,36 @@ pub(crate) fn router(parts: Parts) -> Readable {
     let fit = slashed(fit, "/api/v1", any(fit_api::unknown));
     let fit = fit.route("/api/v1/{*unknown}", any(fit_api::unknown)).with_state(advice);
 
-    // What changes state or tells what happens here: this machine, or the admin token.
-    let management = Router::new().route("/api/models/{*action}", only("POST", post(models::act)));
-    let management = slashed(management, "/api/logs", only("GET, HEAD", get(logs::logs).with_state(logs)));
-    let management = management.route_layer(from_fn_with_state(access, guard));
+    // What changes state, or shows how snug is set up: this machine, or the admin token.
+    let guarded = from_fn_with_state(access, guard);
+    let models_state = Models { node: node.clone(), storage: storage.clone() };
+    let model = post(models::act).delete(models::remove).route_layer(guarded.clone()).get(models::look);
+    let models = Router::new().route("/api/models/{*matter}", model.fallback(models::method_not_allowed));
+    let models = slashed(models, "/api/models", only("GET, HEAD", get(models::available)));
+    let models = slashed(models, "/api/models/loaded", only("GET, HEAD", get(models::loaded))).with_state(models_state);
+    let kept = slashed(Router::new(), "/api/storage", only("GET, HEAD", get(stored::overview)));
+    let kept = slashed(kept, "/api/storage/models", only("GET, HEAD", get(stored::models)));
+    let kept = kept.route("/api/storage/models/{*name}", only("GET, HEAD", get(stored::named)));
+    let limit = put(stored::set_limit).post(stored::set_limit);
+    let kept = slashed(kept, "/api/storage/limit", only("PUT, POST", limit));
+    let kept = slashed(kept, "/api/storage/cleanup/preview", only("GET, HEAD", get(stored::preview)));
+    let kept = slashed(kept, "/api/storage/cleanup/run", only("POST", post(stored::run)));
+    let policy = get(stored::policy).put(stored::set_policy);
+    let kept = slashed(kept, "/api/storage/cleanup/config", only("GET, HEAD, PUT", policy));
+    let configs = post(model_configs::add).put(model_configs::put);
+    let kept = slashed(kept, "/api/models/config", only("POST, PUT", configs));
+    let config = get(model_configs::one).delete(model_configs::remove);
+    let kept = kept.route("/api/models/config/{*name}", only("GET, HEAD, DELETE", config)).route_layer(guarded.clone());
+    let kept = slashed(kept, "/api/downloads", only("GET, HEAD", get(downloads::list))).with_state(storage);
+
+    let logs = slashed(Router::new(), "/api/logs", only("GET, HEAD", get(logs::logs).with_state(logs)));
+    let logs = logs.route_layer(guarded);
 
     let router = open
-        .merge(management)
         .with_state(node)
+        .merge(models)
+        .merge(kept)
+        .merge(logs)
         .merge(fit)
         .layer(from_fn(with_request_id))
         // The gateway answers for its own request ids and errors.

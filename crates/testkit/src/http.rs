@@ -139,6 +139,15 @@ pub async fn fetch(url: &str) -> String {
     Answer::read(response).await.text
 }
 
+/// What a POST of `body` to `url` answers, such as an engine's own route.
+///
+/// # Panics
+/// If there is no answer.
+pub async fn post(url: &str, body: &Value) -> Answer {
+    let response = client().post(url).json(body).send().await.unwrap_or_else(|error| panic!("{url}: {error:?}"));
+    Answer::read(response).await
+}
+
 /// A client whose every wait ends.
 pub(crate) fn client() -> reqwest::Client {
     // No proxy of the environment: all is on this machine.

@@ -119,9 +119,17 @@ impl Stage {
     /// # Panics
     /// If it does not get ready; its log says why.
     pub async fn start(&self) -> Snug<'_> {
+        self.start_as(self.serve()).await
+    }
+
+    /// Starts it by another command than [`Self::serve`] and waits until it is ready.
+    ///
+    /// # Panics
+    /// If it does not get ready; its log says why.
+    pub async fn start_as(&self, mut command: Command) -> Snug<'_> {
         let log = self.folder.path().join("snug.log");
         let file = File::create(&log).expect("the folder is ours");
-        let child = self.serve().stdout(Stdio::null()).stderr(file).spawn().expect("the built program can be started");
+        let child = command.stdout(Stdio::null()).stderr(file).spawn().expect("the built program can be started");
         let mut snug = Snug { child, log, url: String::new(), client: client(), _stage: self };
         snug.url = eventually("snug says where it listens", async || {
             let log = snug.log();

@@ -18,16 +18,16 @@ pub(crate) fn run(args: ServeArgs, settings: &Settings) -> Result<(), Failure> {
     let config = Config::load(&sources(args, settings))?;
     // Requests are served on threads of their own; what is left here waits more than it works.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let ended = runtime.block_on(serve(config));
+    let ended = runtime.block_on(serve(config, settings.hub()));
     // A look at a folder whose disk hangs must not keep the program from ending.
     runtime.shutdown_timeout(LAST_LOOK);
     ended
 }
 
-async fn serve(config: Config) -> Result<(), Failure> {
+async fn serve(config: Config, hub: hub::Settings) -> Result<(), Failure> {
     let failed = |error: anyhow::Error| Failure::new(Exit::Failed, format!("{error:#}"));
     let logging = server::start_logging(&config.logging).map_err(failed)?;
-    let server = Server::bind(&config, &logging).await.map_err(failed)?;
+    let server = Server::bind(&config, hub, &logging).await.map_err(failed)?;
     let shutdown = Shutdown::default();
     let signals = server::shutdown_on_signals(shutdown.clone());
     let serving = server.run(shutdown);

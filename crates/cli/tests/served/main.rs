@@ -15,6 +15,7 @@ mod full_disk;
 mod leaving;
 mod limits;
 mod openai;
+mod prompts;
 mod shutdown;
 mod support;
 mod swapping;

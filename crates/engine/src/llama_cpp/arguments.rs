@@ -2,20 +2,23 @@
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
+use std::path::Path;
 
 use types::{Mode, Pooling};
 
 use crate::Spec;
 
 /// Arguments that snug itself sets, so that a configuration's extra arguments must not.
-pub const RESERVED_ARGUMENTS: &[&str] = &["-m", "--model", "--host", "--port", "-a", "--alias", "-lv", "--log-file"];
+pub const RESERVED_ARGUMENTS: &[&str] =
+    &["-m", "--model", "--host", "--port", "-a", "--alias", "-lv", "--log-file", "--slot-save-path"];
 
-/// The arguments that start `llama-server` as `spec` says, listening on `address`.
+/// The arguments that start `llama-server` as `spec` says, listening on `address`, its slots saved into `slots_folder`,
+/// which must exist.
 ///
 /// What llama-server would otherwise choose by itself is set explicitly: its automatic fit may shrink what was asked
 /// for, and its prompt cache takes 8 GiB of RAM unless told otherwise. Level 4 of its log is the least that tells
 /// buffer sizes; it does not contain prompts.
-pub fn arguments(spec: &Spec, address: SocketAddr) -> Vec<OsString> {
+pub fn arguments(spec: &Spec, address: SocketAddr, slots_folder: Option<&Path>) -> Vec<OsString> {
     let mut line = Line::default();
     line.pair("--model", &spec.model);
     // A comma would separate two aliases.
@@ -34,6 +37,9 @@ pub fn arguments(spec: &Spec, address: SocketAddr) -> Vec<OsString> {
     line.flag("--no-webui");
     line.flag("--metrics");
     line.flag("--slots");
+    if let Some(folder) = slots_folder {
+        line.pair("--slot-save-path", folder);
+    }
     line.flag("--jinja");
     if let Some(mmproj) = &spec.mmproj {
         line.pair("--mmproj", mmproj);
@@ -102,7 +108,7 @@ mod tests {
     }
 
     fn check(spec: &Spec, expected: &[&str]) {
-        let line = arguments(spec, "127.0.0.1:9001".parse().unwrap());
+        let line = arguments(spec, "127.0.0.1:9001".parse().unwrap(), Some(Path::new("/prompts")));
         let line: Vec<_> = line.iter().map(|word| word.to_str().unwrap()).collect();
         assert!(
             line.windows(expected.len()).any(|window| window == expected),
@@ -118,6 +124,7 @@ mod tests {
         check(&chat, &["--cache-type-k", "f16", "--cache-type-v", "q8_0"]);
         check(&chat, &["--embeddings", "--pooling", "mean"]);
         check(&chat, &["--threads", "3"]);
+        check(&chat, &["--slot-save-path", "/prompts"]);
         let rerank = Spec { mode: Mode::Rerank, ..spec() };
         check(&rerank, &["--embeddings", "--pooling", "rank", "--reranking"]);
         let template = Spec { chat_template_file: Some("/t.jinja".into()), mmproj: Some("/p.gguf".into()), ..spec() };
@@ -127,7 +134,7 @@ mod tests {
     #[test]
     fn a_chat_engine_without_embeddings_does_not_pay_for_them() {
         let plain = Spec { embeddings: false, ..spec() };
-        let line = arguments(&plain, "127.0.0.1:9001".parse().unwrap());
-        assert!(!line.iter().any(|word| word == "--embeddings" || word == "--pooling"));
+        let line = arguments(&plain, "127.0.0.1:9001".parse().unwrap(), None);
+        assert!(!line.iter().any(|word| word == "--embeddings" || word == "--pooling" || word == "--slot-save-path"));
     }
 }

@@ -5,7 +5,9 @@
 mod arguments;
 mod devices;
 mod output;
+mod slots;
 
 pub use arguments::{RESERVED_ARGUMENTS, arguments};
 pub use devices::{ListedDevice, list_devices};
 pub use output::{Buffer, BufferKind, Diagnosis, Observation, observe};
+pub(crate) use slots::{HeldSlot, SlotAction, SlotOutcome, held_slots, slot_outcome};

@@ -3,4 +3,5 @@
 mod fake_engine;
 mod llama_server;
 mod memory;
+mod prompt_cache;
 mod stage;

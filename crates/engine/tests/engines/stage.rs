@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use engine::lifecycle::Patience;
-use engine::{Folders, Handle, Instance, Launch, LogWatch, Policy, Records, Spec, Status};
+use engine::{Folders, Handle, Instance, Launch, LogWatch, Policy, PromptCaches, Records, Spec, Status};
 use tokio_util::task::TaskTracker;
 use types::{ByteCount, CacheType, InstanceId, MemoryUse, Mode, ModelId, ModelKey, Variant};
 
@@ -15,6 +15,7 @@ pub(crate) const LONG: Duration = Duration::from_secs(60);
 pub(crate) struct Stage {
     pub(crate) folder: tempfile::TempDir,
     pub(crate) tracker: TaskTracker,
+    pub(crate) prompt_caches: PromptCaches,
 }
 
 impl Stage {
@@ -22,7 +23,10 @@ impl Stage {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("logs")).unwrap();
         std::fs::create_dir(folder.path().join("instances")).unwrap();
-        Self { folder, tracker: TaskTracker::new() }
+        let prompts = folder.path().join("prompt-cache");
+        std::fs::create_dir(&prompts).unwrap();
+        let prompt_caches = PromptCaches::open(prompts, policy().prompt_cache_max);
+        Self { folder, tracker: TaskTracker::new(), prompt_caches }
     }
 
     pub(crate) fn records(&self) -> Records {
@@ -31,11 +35,16 @@ impl Stage {
 
     pub(crate) fn folders(&self) -> Folders {
         let logs = self.folder.path().join("logs");
-        Folders { watch: LogWatch::new(&logs), logs, records: self.records() }
+        let prompt_caches = self.prompt_caches.clone();
+        Folders { watch: LogWatch::new(&logs), logs, records: self.records(), prompt_caches }
     }
 
     pub(crate) fn start(&self, launch: Launch) -> Handle {
-        Instance::start(launch, policy(), self.folders(), &self.tracker)
+        self.start_with(launch, policy())
+    }
+
+    pub(crate) fn start_with(&self, launch: Launch, policy: Policy) -> Handle {
+        Instance::start(launch, policy, self.folders(), &self.tracker)
     }
 }
 
@@ -46,8 +55,9 @@ pub(crate) fn policy() -> Policy {
         restarts_max: 2,
         backoff: Duration::from_millis(10),
         forgiven_after: LONG,
+        prompt_cache: LONG,
     };
-    Policy { patience, log_size_max: ByteCount::mib(8) }
+    Policy { patience, log_size_max: ByteCount::mib(8), prompt_cache_max: ByteCount::gib(1) }
 }
 
 pub(crate) fn launch(program: PathBuf, model: PathBuf) -> Launch {

@@ -29,6 +29,8 @@ pub(crate) struct Asked {
     max_tokens: Option<u64>,
     /// Instead of `--fake-token-ms`, for this request.
     fake_token_ms: Option<u64>,
+    /// The slot to use, default 0.
+    pub(crate) id_slot: usize,
     /// Each token's chunk of a stream says when it was made: `sent_ns`, nanoseconds of `CLOCK_MONOTONIC`.
     fake_timestamps: bool,
 }
@@ -38,9 +40,6 @@ struct StreamOptions {
     #[serde(default)]
     include_usage: bool,
 }
-
-/// The number of tokens counted for every prompt.
-const PROMPT_TOKENS: u64 = 7;
 
 impl Asked {
     pub(crate) fn tokens(&self, options: &Options) -> u64 {
@@ -57,7 +56,7 @@ impl Asked {
 }
 
 /// A whole answer.
-pub(crate) fn whole(shape: Shape, asked: &Asked, body: &[u8], options: &Options) -> String {
+pub(crate) fn whole(shape: Shape, asked: &Asked, cached: u64, body: &[u8], options: &Options) -> String {
     let tokens = asked.tokens(options);
     let text = "tok ".repeat(usize::try_from(tokens).unwrap_or(usize::MAX));
     let (choice, object) = match shape {
@@ -72,16 +71,17 @@ pub(crate) fn whole(shape: Shape, asked: &Asked, body: &[u8], options: &Options)
     format!(
         r#"{{"choices":[{choice}],"created":1700000000,"model":{},"system_fingerprint":"fake","object":"{object}",{},"id":"chatcmpl-fake",{},"echo":{}}}"#,
         model(options),
-        usage(tokens),
-        timings(tokens),
+        usage(tokens, options),
+        timings(tokens, cached, options),
         quoted(&String::from_utf8_lossy(body)),
     )
 }
 
 /// The vectors for one request.
 pub(crate) fn embeddings(body: &[u8], options: &Options) -> String {
+    let tokens = options.prompt_tokens;
     format!(
-        r#"{{"model":{},"object":"list","usage":{{"prompt_tokens":{PROMPT_TOKENS},"total_tokens":{PROMPT_TOKENS}}},"data":[{{"embedding":[0.25,-0.5,0.75],"index":0,"object":"embedding"}}],"echo":{}}}"#,
+        r#"{{"model":{},"object":"list","usage":{{"prompt_tokens":{tokens},"total_tokens":{tokens}}},"data":[{{"embedding":[0.25,-0.5,0.75],"index":0,"object":"embedding"}}],"echo":{}}}"#,
         model(options),
         quoted(&String::from_utf8_lossy(body)),
     )
@@ -109,6 +109,7 @@ pub(crate) struct Stream {
     shape: Shape,
     tokens: u64,
     token: Duration,
+    cached: u64,
     include_usage: bool,
     timestamps: bool,
     echo: String,
@@ -118,12 +119,20 @@ pub(crate) struct Stream {
 }
 
 impl Stream {
-    pub(crate) fn new(shape: Shape, asked: &Asked, body: &[u8], options: &Arc<Options>, record: Record) -> Self {
+    pub(crate) fn new(
+        shape: Shape,
+        asked: &Asked,
+        cached: u64,
+        body: &[u8],
+        options: &Arc<Options>,
+        record: Record,
+    ) -> Self {
         Self {
             options: Arc::clone(options),
             shape,
             tokens: asked.tokens(options),
             token: asked.token(options),
+            cached,
             include_usage: asked.include_usage(),
             timestamps: asked.fake_timestamps,
             echo: quoted(&String::from_utf8_lossy(body)),
@@ -136,15 +145,15 @@ impl Stream {
     /// The event with this number, or `None` after the last.
     fn event(&self, number: u64) -> Option<String> {
         let tokens = self.tokens;
+        let usage = || usage(tokens, &self.options);
+        let timings = || timings(tokens, self.cached, &self.options);
         let (choice, tail) = match number {
             0 => (self.choice("", "null"), format!(r#","echo":{}"#, self.echo)),
             n if n <= tokens && self.timestamps => (self.choice("tok ", "null"), sent_now()),
             n if n <= tokens => (self.choice("tok ", "null"), String::new()),
             n if n == tokens + 1 && self.include_usage => (self.choice("", r#""stop""#), String::new()),
-            n if n == tokens + 1 => (self.choice("", r#""stop""#), format!(",{}", timings(tokens))),
-            n if n == tokens + 2 && self.include_usage => {
-                (String::new(), format!(",{},{}", usage(tokens), timings(tokens)))
-            }
+            n if n == tokens + 1 => (self.choice("", r#""stop""#), format!(",{}", timings())),
+            n if n == tokens + 2 && self.include_usage => (String::new(), format!(",{},{}", usage(), timings())),
             n if n == tokens + 2 || (n == tokens + 3 && self.include_usage) => {
                 return Some("data: [DONE]\n\n".to_owned());
             }
@@ -206,16 +215,15 @@ fn sent_now() -> String {
     format!(r#","sent_ns":{}"#, now.tv_sec * 1_000_000_000 + now.tv_nsec)
 }
 
-fn usage(tokens: u64) -> String {
-    format!(
-        r#""usage":{{"completion_tokens":{tokens},"prompt_tokens":{PROMPT_TOKENS},"total_tokens":{}}}"#,
-        tokens + PROMPT_TOKENS
-    )
+fn usage(tokens: u64, options: &Options) -> String {
+    let prompt = options.prompt_tokens;
+    format!(r#""usage":{{"completion_tokens":{tokens},"prompt_tokens":{prompt},"total_tokens":{}}}"#, tokens + prompt)
 }
 
-fn timings(tokens: u64) -> String {
+fn timings(tokens: u64, cached: u64, options: &Options) -> String {
+    let read = options.prompt_tokens - cached;
     format!(
-        r#""timings":{{"cache_n":0,"prompt_n":{PROMPT_TOKENS},"prompt_ms":1.0,"predicted_n":{tokens},"predicted_ms":2.0,"predicted_per_second":123.5}}"#
+        r#""timings":{{"cache_n":{cached},"prompt_n":{read},"prompt_ms":1.0,"predicted_n":{tokens},"predicted_ms":2.0,"predicted_per_second":123.5}}"#
     )
 }
 

@@ -23,10 +23,12 @@ mod answer;
 mod log;
 mod options;
 mod record;
+mod slots;
 
 use answer::{Asked, Shape, Stream};
 use options::Options;
 use record::Record;
+use slots::Slots;
 
 type Answer = Response<Either<Full<Bytes>, Stream>>;
 
@@ -35,6 +37,7 @@ struct Engine {
     options: Arc<Options>,
     loaded: AtomicBool,
     answered: AtomicU64,
+    slots: Slots,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -56,8 +59,12 @@ async fn run(options: Options) -> anyhow::Result<()> {
     let listener = TcpListener::bind((options.host.as_str(), options.port)).await?;
     let address = listener.local_addr()?;
     let ignore_term = options.ignore_term;
-    let engine =
-        Arc::new(Engine { options: Arc::new(options), loaded: AtomicBool::new(false), answered: AtomicU64::new(0) });
+    let engine = Arc::new(Engine {
+        slots: Slots::new(&options),
+        options: Arc::new(options),
+        loaded: AtomicBool::new(false),
+        answered: AtomicU64::new(0),
+    });
     if engine.options.log_flood {
         // Its own thread: a full pipe blocks the writer, and must not block the answers.
         std::thread::spawn(|| {
@@ -146,6 +153,11 @@ async fn answer(engine: Arc<Engine>, request: Request<Incoming>) -> Result<Answe
     let shape = match (request.method(), path) {
         (&Method::GET, "/health" | "/v1/health") => return Ok(json(200, r#"{"status":"ok"}"#.to_owned())),
         (&Method::GET, "/props") => return Ok(json(200, answer::props(options))),
+        (&Method::GET, "/slots") => {
+            Record::new(path, options).finish();
+            return Ok(json(200, engine.slots.rows(options)));
+        }
+        (&Method::POST, path) if path.starts_with("/slots/") => return Ok(slot(&engine, request).await),
         (&Method::POST, "/v1/chat/completions") => Some(Shape::Chat),
         (&Method::POST, "/v1/completions") => Some(Shape::Completion),
         (&Method::POST, "/v1/embeddings") => None,
@@ -168,13 +180,14 @@ async fn answer(engine: Arc<Engine>, request: Request<Incoming>) -> Result<Answe
         }
     };
     engine.count_answer();
+    let cached = if shape.is_some() { engine.slots.used(asked.id_slot, asked.tokens(options), options) } else { 0 };
     Ok(match shape {
         None => {
             record.finish();
             json(200, answer::embeddings(&body, options))
         }
         Some(shape) if asked.stream => {
-            let stream = Stream::new(shape, &asked, &body, options, record);
+            let stream = Stream::new(shape, &asked, cached, &body, options, record);
             let mut response = Response::new(Either::Right(stream));
             response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
             response
@@ -186,9 +199,18 @@ async fn answer(engine: Arc<Engine>, request: Request<Incoming>) -> Result<Answe
                 tokio::time::sleep(token * tokens).await;
             }
             record.finish();
-            json(200, answer::whole(shape, &asked, &body, options))
+            json(200, answer::whole(shape, &asked, cached, &body, options))
         }
     })
+}
+
+async fn slot(engine: &Engine, request: Request<Incoming>) -> Answer {
+    let uri = request.uri().clone();
+    let mut record = Record::new(uri.path_and_query().map_or("", |path| path.as_str()), &engine.options);
+    let body = request.into_body().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    let (status, body) = engine.slots.act(uri.path(), uri.query().unwrap_or_default(), &body, &engine.options).await;
+    record.finish();
+    json(status, body)
 }
 
 impl Engine {

@@ -49,7 +49,22 @@ pub(crate) struct Options {
     pub(crate) kv_mib: f64,
     /// `--fake-log-flood`: writes log lines as fast as someone reads them.
     pub(crate) log_flood: bool,
-    /// `--fake-record FILE`: appends `finished PATH` or `cancelled PATH` as each request ends.
+    /// `--slot-save-path DIR`: where slots are saved; without it they are not.
+    pub(crate) slots_folder: Option<PathBuf>,
+    /// `--fake-prompt-tokens N`: tokens counted for every prompt, default 7.
+    pub(crate) prompt_tokens: u64,
+    /// `--fake-save-ms N`: saving a slot takes this long, default 0.
+    pub(crate) save: Duration,
+    /// `--fake-refuse-save`: slots cannot be saved, as with models whose cache the real one cannot write.
+    pub(crate) refuse_save: bool,
+    /// `--fake-half-save`: a file is cut short though all is said to be well, as on a disk that became full.
+    pub(crate) half_save: bool,
+    /// `--fake-restore-ms N`: restoring a slot takes this long, default 0.
+    pub(crate) restore: Duration,
+    /// `--fake-die-on-restore`: abort when a slot is to be restored, as the real one does of a file that was cut.
+    pub(crate) die_on_restore: bool,
+    /// `--fake-record FILE`: appends `finished PATH` or `cancelled PATH` as each request ends,
+    /// those about slots with their query.
     pub(crate) record: Option<PathBuf>,
 }
 
@@ -76,6 +91,13 @@ impl Default for Options {
             model_mib: 92.0,
             kv_mib: 90.0,
             log_flood: false,
+            slots_folder: None,
+            prompt_tokens: 7,
+            save: Duration::ZERO,
+            refuse_save: false,
+            half_save: false,
+            restore: Duration::ZERO,
+            die_on_restore: false,
             record: None,
         }
     }
@@ -124,6 +146,13 @@ impl Options {
                 "--fake-model-mib" => self.model_mib = value()?.parse()?,
                 "--fake-kv-mib" => self.kv_mib = value()?.parse()?,
                 "--fake-log-flood" => self.log_flood = true,
+                "--slot-save-path" => self.slots_folder = Some(value()?.into()),
+                "--fake-prompt-tokens" => self.prompt_tokens = value()?.parse()?,
+                "--fake-save-ms" => self.save = Duration::from_millis(value()?.parse()?),
+                "--fake-refuse-save" => self.refuse_save = true,
+                "--fake-half-save" => self.half_save = true,
+                "--fake-restore-ms" => self.restore = Duration::from_millis(value()?.parse()?),
+                "--fake-die-on-restore" => self.die_on_restore = true,
                 "--fake-record" => self.record = Some(value()?.into()),
                 _ => {}
             }

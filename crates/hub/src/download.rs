@@ -1,0 +1,228 @@
+//! Files come to this machine: into the hub's cache, or from any address to a path.
+//!
+//! Owns the life of a download and its partial files. Which files a model needs is [`crate::repository`]'s affair, where
+//! they lie in the cache is [`crate::cache`]'s, how much room there is the caller's ([`Room`]).
+//!
+//! A job is several files that belong together. One task owns all jobs; [`Downloads`] is the way to it. A job's life:
+//!
+//! ```text
+//!             ┌────────────── resume ─────────────┐
+//!             ▼                                   │
+//!  begin ─▶ queued ──place free──▶ running ──pause──▶ paused ◀── begin_paused
+//!             │ │                     │ ▲             │
+//!             │ └───pause──▶ paused   │ └─another file┤
+//!             │                       ▼      │        │
+//!             │                   verifying ─┘        │
+//!             │                       │  │            │
+//!             │             matches   │  │ does not   │
+//!             │                       ▼  ▼            │
+//!             │                    done  failed{reason} ◀── whatever cannot be mended by trying again
+//!             └───── cancel ─────────▶ gone ◀─ cancel ┘      (cancel of a failed one: gone; begin again: queued)
+//! ```
+//!
+//! At most [`Config::concurrent_max`] jobs have a place; the others wait in the order in which they came. A place is free
+//! once the task that had it has ended, so two never write one file.
+//!
+//! A file is written in order into a partial file, whose length is all that must be known to go on after a crash;
+//! ranges of a large file are fetched side by side and wait in memory for their turn. It is hashed while it comes, and
+//! gets its name only when its length and hash are right.
+
+mod failure;
+mod job;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{broadcast, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use types::ByteCount;
+
+pub use failure::{Class, Failure};
+pub use job::{FileWish, Job, JobId, JobView, Source, State};
+
+use crate::client::Client;
+use crate::error::Error;
+
+/// How downloads are done.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where the hub's files go: the folder that `HF_HUB_CACHE` names, with `models--…` in it.
+    pub cache: PathBuf,
+    /// Jobs that run at the same time, at least 1. Default 2.
+    pub concurrent_max: usize,
+    /// Ranges of one file that are fetched at the same time, at least 1. Default 4.
+    pub ranges: usize,
+    /// How long a connection may be silent. Default 30 s.
+    pub silence_max: Duration,
+}
+
+impl Config {
+    /// The defaults, for this cache.
+    pub fn new(cache: PathBuf) -> Self {
+        Self { cache, concurrent_max: 2, ranges: 4, silence_max: Duration::from_secs(30) }
+    }
+}
+
+/// Who knows how much may be written. Asked before a job begins and while it runs; it must answer within milliseconds.
+pub trait Room: Send + Sync + 'static {
+    /// How much may be written now. What partial files hold already counts as written.
+    fn room(&self) -> Space;
+}
+
+/// How much may be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    /// What may be written from now on: the least of what the disk has and what the limit leaves.
+    pub available: ByteCount,
+    /// The limit that is set for all files together, if one is.
+    pub limit: Option<ByteCount>,
+}
+
+/// Why a job is not taken, or not changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// It would not fit, beside what the other jobs will still write.
+    #[error("{required} are needed and {available} are free{}: delete models, or raise the limit", limit_text(*limit))]
+    NoRoom {
+        /// What may be written, without what other jobs have coming.
+        available: ByteCount,
+        /// What is still to be written for this job.
+        required: ByteCount,
+        /// The limit that is set.
+        limit: Option<ByteCount>,
+    },
+    /// Nothing may be asked of the hub, and not all files are here.
+    #[error("HF_HUB_OFFLINE is set, so nothing is downloaded: unset it to allow that")]
+    Offline,
+    /// There is a job of this id that has not failed.
+    #[error("this download is under way already")]
+    AlreadyRunning,
+    /// A name, an address or a hash that is none, or one that leads out of its folder.
+    #[error("{0}")]
+    Invalid(String),
+    /// No job has this id.
+    #[error("there is no such download")]
+    Unknown,
+    /// More jobs than anybody has models for.
+    #[error("{0} downloads are waiting: try again when some are done")]
+    Full(usize),
+    /// snug is stopping.
+    #[error("snug is stopping")]
+    Stopping,
+}
+
+fn limit_text(limit: Option<ByteCount>) -> String {
+    limit.map(|limit| format!(" within the storage limit of {limit}")).unwrap_or_default()
+}
+
+/// A job came to an end.
+#[derive(Clone, Debug)]
+pub enum Ended {
+    /// All its files are there.
+    Finished {
+        /// Which job.
+        id: JobId,
+        /// Where its files are, in the order in which they were wished for.
+        files: Vec<PathBuf>,
+    },
+    /// It cannot be done. The job is kept, failed, until it is cancelled or begun again.
+    Failed {
+        /// Which job.
+        id: JobId,
+        /// Why.
+        failure: Arc<Failure>,
+    },
+}
+
+/// The way to the task that owns all downloads. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Downloads {}
+
+impl Downloads {
+    /// Starts the owner on `tracker`. It ends, and leaves partial files for the next start, when `stop` is cancelled.
+    ///
+    /// # Errors
+    /// [`Error::Tls`].
+    pub fn start(
+        config: Config,
+        client: &Client,
+        room: Arc<dyn Room>,
+        tracker: &TaskTracker,
+        stop: CancellationToken,
+    ) -> Result<Self, Error> {
+        let _ = (config, client, room, tracker, stop);
+        todo!()
+    }
+
+    /// Takes a job: it runs as soon as there is a place for it. What is here already is not fetched again. A job that
+    /// failed may be begun anew.
+    ///
+    /// Sizes that the wishes do not tell are asked for when the job runs; if they do not fit, it fails then.
+    ///
+    /// # Errors
+    /// [`Refused::NoRoom`], [`Refused::Offline`], [`Refused::AlreadyRunning`], [`Refused::Invalid`], [`Refused::Full`],
+    /// [`Refused::Stopping`].
+    pub async fn begin(&self, job: Job) -> Result<(), Refused> {
+        let _ = job;
+        todo!()
+    }
+
+    /// Takes a job that is paused, as one that was paused before snug was restarted.
+    ///
+    /// # Errors
+    /// As [`Self::begin`], but room is not asked for.
+    pub async fn begin_paused(&self, job: Job) -> Result<(), Refused> {
+        let _ = job;
+        todo!()
+    }
+
+    /// Pauses a job; its partial files stay. One that is paused already is no error.
+    ///
+    /// # Errors
+    /// [`Refused::Unknown`] for one that is not there or has failed, [`Refused::Stopping`].
+    pub async fn pause(&self, id: &JobId) -> Result<(), Refused> {
+        let _ = id;
+        todo!()
+    }
+
+    /// Lets a paused job go on where it was, behind those that wait. One that is not paused is no error.
+    ///
+    /// # Errors
+    /// [`Refused::Unknown`] for one that is not there or has failed, [`Refused::NoRoom`], [`Refused::Stopping`].
+    pub async fn resume(&self, id: &JobId) -> Result<(), Refused> {
+        let _ = id;
+        todo!()
+    }
+
+    /// Ends a job and removes its partial files; returns when they are gone. Files of it that are complete stay.
+    ///
+    /// # Errors
+    /// [`Refused::Unknown`], [`Refused::Stopping`].
+    pub async fn cancel(&self, id: &JobId) -> Result<(), Refused> {
+        let _ = id;
+        todo!()
+    }
+
+    /// Changes how many jobs run at the same time. Those that run already go on.
+    pub async fn set_concurrent_max(&self, jobs: usize) {
+        let _ = jobs;
+        todo!()
+    }
+
+    /// All jobs that are not done, in the order in which they were begun.
+    pub fn jobs(&self) -> Arc<[JobView]> {
+        todo!()
+    }
+
+    /// The same, now and whenever it changes; progress at most four times a second.
+    pub fn changes(&self) -> watch::Receiver<Arc<[JobView]>> {
+        todo!()
+    }
+
+    /// Every end of a job from now on. Who is behind by hundreds misses some, and looks at [`Self::jobs`].
+    pub fn events(&self) -> broadcast::Receiver<Ended> {
+        todo!()
+    }
+}

@@ -1,0 +1,56 @@
+//! What a request for a model that is not ready sets off: a load, or the download that has to come first.
+
+use std::time::Duration;
+
+use node::Handle;
+use route::{Activate, Activation as Activating, Unavailable};
+use storage::{Begun, Error, Load, Storage};
+
+/// When a client may look again at a download of which nobody knows how long it takes.
+const RETRY_AFTER: Duration = Duration::from_secs(10);
+/// The longest a client is told to wait: it may well be faster.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
+
+/// Asks the node, after seeing to it that there is something to load.
+pub(crate) struct Activation {
+    node: Handle,
+    storage: Storage,
+}
+
+impl Activation {
+    pub(crate) fn new(node: Handle, storage: Storage) -> Self {
+        Self { node, storage }
+    }
+
+    /// Has the files fetched that a load needs; an answer only where there is something to wait for.
+    async fn fetch(&self, name: &str) -> Result<(), Unavailable> {
+        let load = Load { context: None };
+        let model = match self.storage.ensure(name, None, Some(load)).await {
+            Ok(Begun::Downloading(model)) => model,
+            Ok(Begun::Here(_)) => return Ok(()),
+            Err(Error::NoRoom { model, available, required, limit }) => {
+                return Err(Unavailable::StorageFull { model, available, required, limit });
+            }
+            // The node says best what is missing.
+            Err(error) => {
+                tracing::debug!(model = name, error = &error as &dyn std::error::Error, "nothing is fetched for a request");
+                return Ok(());
+            }
+        };
+        let fetch = self.storage.fetch_of(&model.to_string(), None).ok();
+        let retry_after = fetch.as_ref().and_then(|fetch| fetch.eta).unwrap_or(RETRY_AFTER).min(RETRY_AFTER_MAX);
+        let percent = fetch.map_or(0.0, |fetch| fetch.percent());
+        Err(Unavailable::Downloading { model, percent, retry_after })
+    }
+}
+
+impl Activate for Activation {
+    fn activate<'a>(&'a self, name: &'a str) -> Activating<'a> {
+        Box::pin(async move {
+            if self.storage.is_missing(name) {
+                self.fetch(name).await?;
+            }
+            self.node.activate(name).await
+        })
+    }
+}

@@ -1,0 +1,54 @@
+//! From what `storage` refuses to what HTTP says.
+
+use api::ErrorType;
+use gateway::ApiError;
+use http::StatusCode;
+use serde_json::json;
+use storage::Error;
+
+/// The answer to a wish that `storage` refused.
+pub(crate) fn refused(error: Error) -> ApiError {
+    let message = message(&error);
+    let not_found = |code| ApiError::new(StatusCode::NOT_FOUND, ErrorType::NotFoundError, code, message.clone());
+    let conflict = |code| ApiError::new(StatusCode::CONFLICT, ErrorType::InvalidRequestError, code, message.clone());
+    match error {
+        Error::NotFound { known, .. } => {
+            not_found("model_not_found").with_param("model").with_details(json!({ "available": known }))
+        }
+        Error::VariantNotFound { known, .. } => {
+            not_found("variant_not_found").with_param("variant").with_details(json!({ "available": known }))
+        }
+        Error::NoDownload { .. } => not_found("download_not_found"),
+        Error::Exists { names } => conflict("model_exists").with_details(json!({ "models": names })),
+        Error::Invalid(_) => ApiError::bad_request("invalid_request", message),
+        Error::Guarded { hot_ready, protected, .. } => {
+            let flags = json!({ "hot_ready": hot_ready, "protected": protected });
+            conflict("variant_guarded").with_details(flags.clone()).with_beside(flags)
+        }
+        Error::Downloading { .. } => conflict("download_in_progress"),
+        Error::NoSource { .. } => ApiError::bad_request("no_download_source", message).with_param("model"),
+        Error::Refused { .. } => ApiError::bad_request("download_refused", message).with_param("model"),
+        Error::NoRoom { model, available, required, limit } => {
+            ApiError::storage_full(&model, available, required, limit, message)
+        }
+        // The hub is at fault, or the network; or the user must do something there.
+        Error::Hub { .. } => {
+            ApiError::new(StatusCode::BAD_GATEWAY, ErrorType::ServerError, "hub_unavailable", message)
+        }
+        Error::Delete { .. } | Error::Override { .. } | Error::Store(_) => {
+            tracing::error!(error = &error as &dyn std::error::Error, "cannot keep what was asked for");
+            ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, ErrorType::ServerError, "storage_failed", message)
+        }
+    }
+}
+
+/// The error and what is behind it, in one line.
+fn message(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
