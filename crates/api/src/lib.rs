@@ -11,6 +11,7 @@ mod health;
 mod load;
 mod logs;
 mod models;
+mod stats;
 mod storage;
 
 pub use config::{ConfigsAdded, ConfigsPut};
@@ -25,6 +26,7 @@ pub use health::{Health, NodeName, Readiness, Version};
 pub use load::{ConsideredVariant, LoadAnswer, LoadDetails, LoadEvent, UnloadAnswer, VariantChoice};
 pub use logs::{LogLevel, LogLine, Logs, LogsMissed};
 pub use models::{AvailableModel, AvailableModels, DeviceUse, LoadedModel, LoadedModels, Model, ModelList};
+pub use stats::{Gpu, Hardware, Inference, Stats, Swap, Totals};
 pub use storage::{
     CleanupAnswer, CleanupCandidate, CleanupPolicy, CleanupPolicyPatch, CleanupPreview, DeleteAnswer, FlagAnswer,
     GuardedBody, LimitAnswer, LimitRequest, StorageOverview, StoredModel, StoredModels, StoredVariant,

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use client::Client;
-use config::Config;
+use config::{Config, Flags, Sources};
 use server::{Server, Shutdown};
 
 use crate::exit::Exit;
@@ -24,12 +24,17 @@ pub(crate) async fn or_the_one_that_runs(
         return command(&client).await;
     }
     let failed = |error: anyhow::Error| Failure::new(Exit::Failed, format!("{error:#}"));
-    let mut config = Config::load(&settings.sources())?;
-    config.server.host = "127.0.0.1".to_owned();
-    config.server.port = 0;
-    config.node.keep_engines = true;
+    let flags = Flags {
+        host: Some("127.0.0.1".to_owned()),
+        port: Some("0".to_owned()),
+        log_level: Some("warn".to_owned()),
+        keep_engines: true,
+        ..Flags::default()
+    };
+    let mut config = Config::load(&Sources { flags, ..settings.sources() })?;
     config.library.default_model = None;
-    let server = Server::bind(&config, settings.hub()).await.map_err(failed)?;
+    let logging = server::start_logging(&config.logging).map_err(failed)?;
+    let server = Server::bind(&config, settings.hub(), &logging).await.map_err(failed)?;
     let client = Client::new(&format!("http://{}", server.address().map_err(failed)?), None)?;
     let shutdown = Shutdown::default();
     let running = server.run(shutdown.clone());

@@ -94,7 +94,8 @@ impl Answer {
 
     /// The answer for the client.
     pub(crate) fn respond(self, gateway: Arc<Gateway>, tally: Tally) -> Response {
-        let books = Books { gateway, tally, usage: self.usage, model: self.model };
+        let is_stream = matches!(self.said, Said::Stream(_));
+        let books = Books { gateway, tally, usage: self.usage, model: self.model, is_stream };
         let (kind, body) = match self.said {
             Said::Whole(body) => {
                 books.complete();
@@ -117,19 +118,23 @@ struct Books {
     tally: Tally,
     usage: Usage,
     model: ModelKey,
+    is_stream: bool,
 }
 
 impl Books {
     fn complete(mut self) {
+        let now = Instant::now();
+        let (first_piece, total) = self.tally.times(now);
         self.tally.usage(&self.usage);
         (self.gateway.completed)(Completed {
             instance: InstanceId::new(MOCK),
             model: self.model,
-            prompt_tokens: self.usage.prompt_tokens,
-            completion_tokens: self.usage.completion_tokens,
-            tokens_per_second: None,
+            usage: self.usage,
+            is_stream: self.is_stream,
+            first_piece,
+            total,
         });
-        self.tally.close(Outcome::Success, Instant::now());
+        self.tally.close(Outcome::Success, now);
     }
 }
 
@@ -178,7 +183,7 @@ fn completions(head: Head, request: &Map<String, Value>, prompts: &[String]) -> 
     let usage = Usage {
         prompt_tokens: prompts.iter().map(|prompt| tokens(prompt)).sum(),
         completion_tokens: choices.iter().map(|choice| tokens(&choice.text)).sum(),
-        tokens_per_second: None,
+        ..Usage::default()
     };
     let said = if stream {
         Said::Stream(Events::new(head, choices, with_usage.then_some(usage)))
@@ -228,7 +233,7 @@ fn embeddings(head: &Head, request: &Map<String, Value>) -> Result<(Said, Usage)
     let row = |(index, text): (usize, &String)| json!({ "object": "embedding", "index": index, "embedding": encode(&vector::of(text, length)) });
     let data: Vec<Value> = inputs.iter().enumerate().map(row).collect();
     let prompt_tokens = inputs.iter().map(|text| tokens(text)).sum();
-    let usage = Usage { prompt_tokens, completion_tokens: 0, tokens_per_second: None };
+    let usage = Usage { prompt_tokens, ..Usage::default() };
     let answer = json!({
         "object": "list", "data": data, "model": head.model,
         "usage": { "prompt_tokens": prompt_tokens, "total_tokens": prompt_tokens },

@@ -33,7 +33,11 @@ impl Activation {
             }
             // The node says best what is missing.
             Err(error) => {
-                tracing::debug!(model = name, error = &error as &dyn std::error::Error, "nothing is fetched for a request");
+                tracing::debug!(
+                    model = name,
+                    error = &error as &dyn std::error::Error,
+                    "nothing is fetched for a request"
+                );
                 return Ok(());
             }
         };

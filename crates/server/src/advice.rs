@@ -188,6 +188,11 @@ impl Advice {
         })
     }
 
+    /// The machine that is looked at, and can be looked at again.
+    pub(crate) async fn hardware(&self) -> Result<Watch, Refusal> {
+        Ok(self.ready().await?.hardware.clone())
+    }
+
     /// `GET /api/v1/system`: as it is now.
     pub(crate) async fn system(&self, terms: &Terms) -> Result<SystemAnswer, Refusal> {
         let system = self.ready().await?.hardware.system();

@@ -64,11 +64,7 @@ pub(crate) fn status(
 }
 
 /// `progress` whenever there is some, then `done` or `error`: each with the status as `GET` tells it.
-fn events(
-    storage: Storage,
-    name: String,
-    variant: Option<String>,
-) -> impl Stream<Item = Result<Event, Infallible>> {
+fn events(storage: Storage, name: String, variant: Option<String>) -> impl Stream<Item = Result<Event, Infallible>> {
     let (progress, over) = (storage.fetch_changes(), storage.fetches_over());
     futures_util::stream::unfold(Some((progress, over, None)), move |watched| {
         let (storage, name, variant) = (storage.clone(), name.clone(), variant.clone());

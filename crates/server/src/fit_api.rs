@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::rejection::{JsonRejection, PathRejection};
 use axum::extract::{Path, RawQuery, Request, State};
 use axum::response::{IntoResponse, Response};
+use gateway::ApiError;
 use http::header::ALLOW;
 use http::{HeaderMap, HeaderValue, StatusCode};
 
@@ -54,6 +55,13 @@ impl From<advisor::PlanError> for Refusal {
 impl From<hardware::OverrideError> for Refusal {
     fn from(error: hardware::OverrideError) -> Self {
         Self::bad_request(error.to_string())
+    }
+}
+
+impl From<Refusal> for ApiError {
+    /// What is refused elsewhere for a reason that the fit API has as well: the machine is not known.
+    fn from(refusal: Refusal) -> Self {
+        Self { status: refusal.status, ..Self::unavailable("hardware_unknown", refusal.message) }
     }
 }
 

@@ -32,6 +32,7 @@ mod openapi;
 mod query;
 mod refused;
 mod router;
+mod stats;
 mod stored;
 
 use std::sync::Arc;
@@ -67,8 +68,10 @@ pub struct Server {
     listener: TcpListener,
     listen: Listen,
     node: node::Handle,
+    /// What must not be forgotten.
+    store: Store,
     tracker: TaskTracker,
-    /// Cancelled when nobody needs to look at the machine any more.
+    /// Cancelled when nobody needs to look at the machine any more, and nothing happens that is to be remembered.
     looking: CancellationToken,
     /// Cancelled for answers that have no end of their own.
     stopping: CancellationToken,
@@ -76,7 +79,6 @@ pub struct Server {
     grace: Duration,
     /// What engines may take to end.
     engines_end: Duration,
-    store: Store,
     _data_folder: DataFolder,
 }
 
@@ -105,7 +107,7 @@ impl Server {
 
         let tracker = TaskTracker::new();
         let table = route::Table::default();
-        let store = Store::open(&data_folder.path().join("snug.db")).await.context("cannot open what snug keeps")?;
+        let store = Store::open(&data_folder.path().join("snug.db")).await?;
         let setup = storage::Setup::read(assembly::storage_config(config, hub)).await;
         let pinned = store.pinned().await.context("cannot tell which models are pinned")?;
         let node_config = node::Config {
@@ -123,6 +125,8 @@ impl Server {
         let repositories: storage::Repositories = Arc::new(move |name| asked.gguf_repositories(name));
         let storage = setup.start(node.clone(), store.clone(), repositories, &tracker, looking.clone()).await;
         let storage = storage.context("cannot tell which models are kept")?;
+        let telemetry = telemetry::start(store.clone(), &tracker, looking.clone());
+        tracker.spawn(stats::follow_swaps(node.swaps(), telemetry.clone(), looking.clone()));
         let stopping = CancellationToken::new();
         let parts = router::Parts::new(
             config,
@@ -133,6 +137,7 @@ impl Server {
                 node: node.clone(),
                 storage,
                 advice,
+                telemetry,
                 access,
             },
         );
@@ -141,13 +146,13 @@ impl Server {
             listener,
             listen: Listen::new(routers, config.gateway.max_connections),
             node,
+            store,
             tracker,
             looking,
             stopping,
             keep_engines: config.node.keep_engines,
             grace: config.gateway.shutdown_grace,
             engines_end: assembly::PROMPT_CACHE + config.engine.stop_timeout + KILL_PATIENCE,
-            store,
             _data_folder: data_folder,
         })
     }

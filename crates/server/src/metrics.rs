@@ -11,6 +11,7 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
+use storage::Storage;
 use tokio::sync::watch;
 use types::{ByteCount, DeviceMemory};
 
@@ -94,11 +95,12 @@ impl Collector for NodeCollector {
     }
 }
 
-/// Tells the node how fast its engines generated.
-pub(crate) fn speeds_to(node: node::Handle) -> impl Fn(Completed) + Send + Sync {
+/// Tells those who count what an answer used: the node how fast its engines generate, the storage which models are used.
+pub(crate) fn counted_by(node: node::Handle, storage: Storage) -> impl Fn(&Completed) + Send + Sync {
     move |completed| {
         if let Some(tokens_per_second) = completed.usage.tokens_per_second {
-            node.ran(completed.model, tokens_per_second);
+            node.ran(completed.model.clone(), tokens_per_second);
         }
+        storage.used(completed.model.clone());
     }
 }

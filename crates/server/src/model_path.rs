@@ -40,10 +40,12 @@ pub(crate) fn matter(path: &str) -> Option<(&str, Matter<'_>)> {
         "files" => Matter::Files,
         "pause" => return Some((rest.strip_suffix("/download").filter(is_name)?, Matter::PauseDownload)),
         "hot-ready" | "protected" => {
-            let (name, variant) = rest.rsplit_once("/variants/").filter(|(name, variant)| {
-                is_name(name) && !variant.is_empty() && !variant.contains('/')
-            })?;
-            let of = |variant| if last == "protected" { Matter::Protected { variant } } else { Matter::HotReady { variant } };
+            let (name, variant) = rest
+                .rsplit_once("/variants/")
+                .filter(|(name, variant)| is_name(name) && !variant.is_empty() && !variant.contains('/'))?;
+            let of = |variant| {
+                if last == "protected" { Matter::Protected { variant } } else { Matter::HotReady { variant } }
+            };
             return Some((name, of(variant)));
         }
         _ => return None,

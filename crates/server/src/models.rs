@@ -300,11 +300,7 @@ fn load_answer(loaded: &Loaded) -> LoadAnswer {
             considered: choice
                 .considered
                 .iter()
-                .map(|one| ConsideredVariant {
-                    variant: one.variant.to_string(),
-                    fits: one.fits,
-                    why: one.why.clone(),
-                })
+                .map(|one| ConsideredVariant { variant: one.variant.to_string(), fits: one.fits, why: one.why.clone() })
                 .collect(),
         }),
     }
@@ -435,7 +431,8 @@ fn fit_of(view: &View, model: &Model) -> Fit {
         }
         Ok(plan) => {
             let own = model.context_native.unwrap_or(plan.setting.context);
-            let max_context = fit::largest_context(facts, &wish, &view.capacity, own).max(plan.setting.context.min(own));
+            let max_context =
+                fit::largest_context(facts, &wish, &view.capacity, own).max(plan.setting.context.min(own));
             let offloaded = plan.memory.on_accelerators() > ByteCount::ZERO;
             let limiting_factor = match (max_context < own, offloaded) {
                 (false, _) => "",
@@ -490,6 +487,7 @@ fn gpu_indices(view: &View, memory: &MemoryUse) -> Vec<u32> {
 /// A row about a variant of which no more than this is to be said.
 fn blank(view: &View, model: &ModelKey, state: RuntimeState) -> LoadedModel {
     let known = view.library.find(&model.to_string());
+    let pinned = known.as_ref().is_some_and(|known| view.is_pinned(known));
     let (mode, provider) = known.map_or_else(Default::default, |known| (known.mode, known.provider));
     LoadedModel {
         model: model.id.to_string(),
@@ -503,7 +501,7 @@ fn blank(view: &View, model: &ModelKey, state: RuntimeState) -> LoadedModel {
         estimated_vram_mb: 0,
         context_size: 0,
         gpu_indices: vec![],
-        pinned: view.is_pinned(&model.id),
+        pinned,
         backend: backend(provider),
         mode: mode.as_str().to_owned(),
         pid: None,

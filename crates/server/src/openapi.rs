@@ -4,7 +4,7 @@
 
 use utoipa::OpenApi;
 
-use crate::{downloads, fit_api, stored};
+use crate::{downloads, fit_api, stats, stored};
 
 /// The document, as JSON.
 ///
@@ -25,6 +25,7 @@ pub fn document() -> String {
         (name = "fit", description = "What this machine is, and which models it runs how well"),
         (name = "models", description = "Models on this machine: configure, load, unload, look"),
         (name = "storage", description = "Their files: get, guard, delete"),
+        (name = "stats", description = "What the machine does and did lately"),
         (name = "inference", description = "OpenAI's API"),
         (name = "health", description = "Whether snug is well"),
         (name = "logs", description = "What happens here"),
@@ -32,6 +33,7 @@ pub fn document() -> String {
     paths(
         fit_api::system, fit_api::models, fit_api::top, fit_api::named, fit_api::plan, fit_api::plan_by_query,
         fit_api::concurrency, fit_api::runtimes, fit_api::installed,
+        stats::snapshot, stats::history, stats::swaps, stats::hardware,
         routes::available, routes::loaded, routes::load, routes::unload, routes::pin, routes::unpin,
         routes::set_hot_ready, routes::clear_hot_ready, routes::set_protected, routes::clear_protected,
         routes::add_configs, routes::put_configs, routes::config, routes::remove_config,
@@ -565,7 +567,11 @@ mod tests {
             "/api/models/{*matter}" => {
                 let matters = "load unload pin unpin download download/pause files variants/{variant}/hot-ready \
                                variants/{variant}/protected";
-                matters.split(' ').filter(|matter| !matter.is_empty()).map(|m| format!("/api/models/{{name}}/{m}")).collect()
+                matters
+                    .split(' ')
+                    .filter(|matter| !matter.is_empty())
+                    .map(|m| format!("/api/models/{{name}}/{m}"))
+                    .collect()
             }
             path @ "/api/storage/models/{*name}" => {
                 let name = path.replace("{*", "{");

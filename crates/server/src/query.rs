@@ -8,9 +8,10 @@ pub(crate) fn pairs(query: Option<&str>, known: &[&str]) -> Result<Vec<(String, 
         form_urlencoded::parse(query.unwrap_or_default().as_bytes()).into_owned().collect();
     match pairs.iter().find(|(name, _)| !known.contains(&name.as_str())) {
         None => Ok(pairs),
-        Some((unknown, _)) if known.is_empty() => {
-            Err(ApiError::bad_request("invalid_request", format!("`{}` is no parameter of this route; it has none", cut(unknown))))
-        }
+        Some((unknown, _)) if known.is_empty() => Err(ApiError::bad_request(
+            "invalid_request",
+            format!("`{}` is no parameter of this route; it has none", cut(unknown)),
+        )),
         Some((unknown, _)) => {
             let message = format!("`{}` is no parameter of this route; it has: {}", cut(unknown), known.join(", "));
             Err(ApiError::bad_request("invalid_request", message))

@@ -25,6 +25,7 @@ pub(crate) fn refused(error: Error) -> ApiError {
             let flags = json!({ "hot_ready": hot_ready, "protected": protected });
             conflict("variant_guarded").with_details(flags.clone()).with_beside(flags)
         }
+        Error::Foreign { .. } => conflict("file_not_ours"),
         Error::Downloading { .. } => conflict("download_in_progress"),
         Error::NoSource { .. } => ApiError::bad_request("no_download_source", message).with_param("model"),
         Error::Refused { .. } => ApiError::bad_request("download_refused", message).with_param("model"),
@@ -32,9 +33,7 @@ pub(crate) fn refused(error: Error) -> ApiError {
             ApiError::storage_full(&model, available, required, limit, message)
         }
         // The hub is at fault, or the network; or the user must do something there.
-        Error::Hub { .. } => {
-            ApiError::new(StatusCode::BAD_GATEWAY, ErrorType::ServerError, "hub_unavailable", message)
-        }
+        Error::Hub { .. } => ApiError::new(StatusCode::BAD_GATEWAY, ErrorType::ServerError, "hub_unavailable", message),
         Error::Delete { .. } | Error::Override { .. } | Error::Store(_) => {
             tracing::error!(error = &error as &dyn std::error::Error, "cannot keep what was asked for");
             ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, ErrorType::ServerError, "storage_failed", message)

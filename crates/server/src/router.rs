@@ -13,15 +13,16 @@ use http::HeaderMap;
 use prometheus_client::registry::Registry;
 use storage::Storage;
 
-use crate::activation::Activation;
 use crate::access::{Access, guard};
+use crate::activation::Activation;
 use crate::advice::Advice;
 use crate::cors::{Readable, Readers};
 use crate::first_model::FirstModel;
 use crate::kept::Kept;
 use crate::logs::Logs;
 use crate::models::Models;
-use crate::{assembly, downloads, fit_api, health, logs, metrics, model_configs, models, openapi, stored};
+use crate::stats::Stats;
+use crate::{assembly, downloads, fit_api, health, logs, metrics, model_configs, models, openapi, stats, stored};
 
 /// What the routes are made of. Each serving thread has a router of its own, made from clones.
 #[derive(Clone)]
@@ -30,6 +31,7 @@ pub(crate) struct Parts {
     node: node::Handle,
     storage: Storage,
     advice: Advice,
+    telemetry: telemetry::Handle,
     access: Access,
     readers: Readers,
     logs: Logs,
@@ -44,6 +46,7 @@ pub(crate) struct Owners {
     pub(crate) node: node::Handle,
     pub(crate) storage: Storage,
     pub(crate) advice: Advice,
+    pub(crate) telemetry: telemetry::Handle,
     pub(crate) access: Access,
     pub(crate) logs: Logs,
     pub(crate) first: FirstModel,
@@ -51,27 +54,31 @@ pub(crate) struct Owners {
 
 impl Parts {
     pub(crate) fn new(config: &Config, owners: Owners) -> Self {
-        let Owners { table, node, storage, advice, access, logs, first } = owners;
+        let Owners { table, node, storage, advice, telemetry, access, logs, first } = owners;
         let mut registry = Registry::default();
         let request_metrics = gateway::Metrics::register(&mut registry);
         registry.register_collector(Box::new(metrics::NodeCollector::new(node.view())));
+        let (count, remember) = (metrics::counted_by(node.clone(), storage.clone()), telemetry.clone());
         let gateway = gateway::Parts {
             table,
             activate: Arc::new(Activation::new(node.clone(), storage.clone())),
             limits: assembly::gateway_limits(config),
             metrics: request_metrics,
-            completed: Arc::new(metrics::speeds_to(node.clone())),
+            completed: Arc::new(move |completed| {
+                count(&completed);
+                remember.answered(stats::answer(completed));
+            }),
         };
         let openapi = Kept::json(openapi::document());
         let readers = Readers::new(&config.server.cors_origins);
         let metrics = metrics::Page::new(registry);
-        Self { gateway, node, storage, advice, access, readers, logs, metrics, openapi, first }
+        Self { gateway, node, storage, advice, telemetry, access, readers, logs, metrics, openapi, first }
     }
 }
 
 /// All routes, and `OPTIONS` for each.
 pub(crate) fn router(parts: Parts) -> Readable {
-    let Parts { gateway, node, storage, advice, access, readers, logs, metrics, openapi, first } = parts;
+    let Parts { gateway, node, storage, advice, telemetry, access, readers, logs, metrics, openapi, first } = parts;
 
     // Open to everybody who can reach the port.
     let open = slashed(Router::new(), "/health", only("GET, HEAD", get(health::health)));
@@ -83,6 +90,14 @@ pub(crate) fn router(parts: Parts) -> Readable {
     let open = slashed(open, "/api/version", only("GET, HEAD", get(health::version)));
     let open = slashed(open, "/metrics", only("GET, HEAD", get(metrics::page).with_state(metrics)));
     let open = slashed(open, "/openapi.json", only("GET, HEAD", get(document).with_state(openapi)));
+
+    // What happens and happened.
+    let models = Models { node: node.clone(), storage: storage.clone() };
+    let stats_state = Stats { models: models.clone(), advice: advice.clone(), telemetry };
+    let stats = slashed(Router::new(), "/api/stats", only("GET, HEAD", get(stats::snapshot)));
+    let stats = slashed(stats, "/api/stats/history", only("GET, HEAD", get(stats::history)));
+    let stats = slashed(stats, "/api/stats/swaps", only("GET, HEAD", get(stats::swaps)));
+    let stats = slashed(stats, "/api/hardware", only("GET, HEAD", get(stats::hardware))).with_state(stats_state);
 
     // What fits; its errors have a form of their own.
     let fit = slashed(Router::new(), "/api/v1/system", fits("GET, HEAD", get(fit_api::system)));
@@ -99,11 +114,11 @@ pub(crate) fn router(parts: Parts) -> Readable {
 
     // What changes state, or shows how snug is set up: this machine, or the admin token.
     let guarded = from_fn_with_state(access, guard);
-    let models_state = Models { node: node.clone(), storage: storage.clone() };
     let model = post(models::act).delete(models::remove).route_layer(guarded.clone()).get(models::look);
-    let models = Router::new().route("/api/models/{*matter}", model.fallback(models::method_not_allowed));
-    let models = slashed(models, "/api/models", only("GET, HEAD", get(models::available)));
-    let models = slashed(models, "/api/models/loaded", only("GET, HEAD", get(models::loaded))).with_state(models_state);
+    let of_models = Router::new().route("/api/models/{*matter}", model.fallback(models::method_not_allowed));
+    let of_models = slashed(of_models, "/api/models", only("GET, HEAD", get(models::available)));
+    let loaded = only("GET, HEAD", get(models::loaded));
+    let of_models = slashed(of_models, "/api/models/loaded", loaded).with_state(models);
     let kept = slashed(Router::new(), "/api/storage", only("GET, HEAD", get(stored::overview)));
     let kept = slashed(kept, "/api/storage/models", only("GET, HEAD", get(stored::models)));
     let kept = kept.route("/api/storage/models/{*name}", only("GET, HEAD", get(stored::named)));
@@ -124,9 +139,10 @@ pub(crate) fn router(parts: Parts) -> Readable {
 
     let router = open
         .with_state(node)
-        .merge(models)
+        .merge(of_models)
         .merge(kept)
         .merge(logs)
+        .merge(stats)
         .merge(fit)
         .layer(from_fn(with_request_id))
         // The gateway answers for its own request ids and errors.

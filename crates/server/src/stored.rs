@@ -57,7 +57,8 @@ pub(crate) async fn models(
 ) -> Result<Json<StoredModels>, ApiError> {
     let pairs = query::pairs(asked.as_deref(), &["sort", "order"])?;
     let wrong = |name: &'static str, value: &str, allowed: &str| {
-        let message = format!("`{name}` must be one of {allowed}, is `{}`", value.chars().take(100).collect::<String>());
+        let message =
+            format!("`{name}` must be one of {allowed}, is `{}`", value.chars().take(100).collect::<String>());
         ApiError::bad_request("invalid_request", message).with_param(name)
     };
     let sort = match query::value(&pairs, "sort") {
@@ -107,10 +108,7 @@ pub(crate) async fn named(State(storage): State<Storage>, Path(path): Path<Strin
 }
 
 /// Sets what model files may take.
-pub(crate) async fn set_limit(
-    State(storage): State<Storage>,
-    request: Request,
-) -> Result<Json<LimitAnswer>, ApiError> {
+pub(crate) async fn set_limit(State(storage): State<Storage>, request: Request) -> Result<Json<LimitAnswer>, ApiError> {
     let LimitRequest { limit_bytes } = json_body::read(request).await?;
     let limit = (limit_bytes > 0).then(|| ByteCount::bytes(limit_bytes));
     storage.set_limit(limit).await.map_err(refused)?;
@@ -178,9 +176,8 @@ pub(crate) async fn set_policy(
 
 /// The policy with what `patch` gives.
 fn patched(policy: &Policy, patch: &CleanupPolicyPatch) -> Result<Policy, ApiError> {
-    let wrong = |param: &'static str, message: String| {
-        Err(ApiError::bad_request("invalid_request", message).with_param(param))
-    };
+    let wrong =
+        |param: &'static str, message: String| Err(ApiError::bad_request("invalid_request", message).with_param(param));
     let mut policy = policy.clone();
     let from_days = match patch.max_age_days {
         Some(days) if !(0.0..=36_600.0).contains(&days) => {

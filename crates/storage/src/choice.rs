@@ -61,7 +61,11 @@ mod tests {
         let check = |accelerators: u64, ram: u64, expected_best: &str, expected_everyday: &str| {
             let memory = Memory { accelerators: ByteCount::gib(accelerators), ram: ByteCount::gib(ram) };
             let name = |index: Option<usize>| offers[index.unwrap()].variant.to_string();
-            assert_eq!((name(best(&offers, memory)).as_str(), name(everyday(&offers, memory)).as_str()), (expected_best, expected_everyday), "{memory:?}");
+            assert_eq!(
+                (name(best(&offers, memory)).as_str(), name(everyday(&offers, memory)).as_str()),
+                (expected_best, expected_everyday),
+                "{memory:?}"
+            );
         };
         check(24, 64, "F16", "Q4_K_M");
         check(12, 64, "Q8_0", "Q4_K_M");

@@ -56,7 +56,11 @@ impl Configs {
         if let Some(path) = override_path.as_deref().filter(|path| path.exists()) {
             let before = known.clone();
             add_file(&mut known, path);
-            injected = known.iter().filter(|(name, config)| before.get(*name) != Some(config)).map(|(n, _)| n.clone()).collect();
+            injected = known
+                .iter()
+                .filter(|(name, config)| before.get(*name) != Some(config))
+                .map(|(n, _)| n.clone())
+                .collect();
         }
         Self { override_path, state: Mutex::new(State { known: Arc::new(known), injected }) }
     }

@@ -138,12 +138,7 @@ impl Fetches {
     }
 
     /// Begins a download, or lets one that rests go on; `then` is done when it has finished.
-    pub(crate) async fn begin(
-        &self,
-        model: &ModelKey,
-        files: Vec<FileWish>,
-        then: Option<Load>,
-    ) -> Result<(), Error> {
+    pub(crate) async fn begin(&self, model: &ModelKey, files: Vec<FileWish>, then: Option<Load>) -> Result<(), Error> {
         let id = id(model);
         let earlier = self.known().get(&id).cloned();
         let then = then.or(earlier.as_ref().and_then(|known| known.then));

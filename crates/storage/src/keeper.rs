@@ -15,7 +15,7 @@ use store::Store;
 use tokio::sync::{Notify, broadcast, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use types::{ByteCount, DeviceName, ModelId, ModelKey, Variant};
+use types::{ByteCount, ModelId, ModelKey, Variant};
 
 use crate::choice::{self, Memory, Offer};
 use crate::cleanup::{self, Policy};
@@ -335,10 +335,8 @@ impl Storage {
                 }
             };
             let variants = repository.variants();
-            let offers: Vec<Offer> = variants
-                .iter()
-                .map(|one| Offer { variant: one.key.variant.clone(), size: Some(one.size) })
-                .collect();
+            let offers: Vec<Offer> =
+                variants.iter().map(|one| Offer { variant: one.key.variant.clone(), size: Some(one.size) }).collect();
             let chosen = match variant {
                 Some(variant) => offers.iter().position(|offer| offer.variant.as_str().eq_ignore_ascii_case(variant)),
                 None => choice::everyday(&offers, self.0.memory()),
@@ -346,7 +344,8 @@ impl Storage {
             let Some(chosen) = chosen.and_then(|index| variants.get(index)) else {
                 if let Some(variant) = variant.filter(|_| !offers.is_empty()) {
                     let known = offers.iter().map(|offer| offer.variant.to_string()).collect();
-                    refusal = Some(Error::VariantNotFound { model: ModelId::new(id), variant: variant.to_owned(), known });
+                    refusal =
+                        Some(Error::VariantNotFound { model: ModelId::new(id), variant: variant.to_owned(), known });
                 }
                 continue;
             };
@@ -688,7 +687,8 @@ impl Inner {
             hot_ready: row.as_ref().is_some_and(|row| row.hot_ready),
             protected: row.as_ref().is_some_and(|row| row.protected),
             state: self.state(view, &model.key, fetches),
-            ours: model.path.starts_with(&self.config.models_dir) || (downloaded.is_some() && self.is_kept_by_us(&model.path)),
+            ours: model.path.starts_with(&self.config.models_dir)
+                || (downloaded.is_some() && self.is_kept_by_us(&model.path)),
         }
     }
 
@@ -705,8 +705,12 @@ impl Inner {
         // A projector goes with the last of those that it is beside.
         let projector = |model: &node::Model| model.mmproj.clone();
         let own = view.library.models().find(|model| model.key == stored.key).and_then(|model| projector(model));
-        let others: BTreeSet<PathBuf> =
-            view.library.models().filter(|model| model.key != stored.key).filter_map(|model| projector(model)).collect();
+        let others: BTreeSet<PathBuf> = view
+            .library
+            .models()
+            .filter(|model| model.key != stored.key)
+            .filter_map(|model| projector(model))
+            .collect();
         files.extend(own.filter(|path| self.is_kept_by_us(path) && !others.contains(path)));
         let cache = self.config.hf_cache.clone();
         let freed = blocking(move || -> Result<ByteCount, Error> {

@@ -35,7 +35,9 @@ impl Places {
             // Put there by hand, or by an earlier snug.
             Some(_) if plain.exists() => plain,
             Some((repository, revision, path)) => cache::cached(&self.cache, &repository, &revision, &path)
-                .unwrap_or_else(|| self.cache.join(cache_folder(&repository)).join("snapshots").join(&revision).join(path)),
+                .unwrap_or_else(|| {
+                    self.cache.join(cache_folder(&repository)).join("snapshots").join(&revision).join(path)
+                }),
             None => plain,
         }
     }
@@ -60,7 +62,8 @@ impl Places {
         let (owner, name, resolve) = (parts.next()?, parts.next()?, parts.next()?);
         let (revision, path) = (parts.next()?, parts.next()?);
         let plain = [owner, name, revision].iter().all(|part| !part.is_empty() && !part.contains('%'));
-        let is_file = !path.is_empty() && !path.contains('%') && !path.split('/').any(|part| matches!(part, "" | "." | ".."));
+        let is_file =
+            !path.is_empty() && !path.contains('%') && !path.split('/').any(|part| matches!(part, "" | "." | ".."));
         (resolve == "resolve" && plain && is_file)
             .then(|| (format!("{owner}/{name}"), revision.to_owned(), path.to_owned()))
     }
@@ -78,10 +81,7 @@ impl Places {
             mode: config.written_mode(),
             context_window: config.context_window(),
             settings: settings.clone(),
-            declared: Declared {
-                file_size: of.and_then(|of| of.file_size),
-                memory: of.and_then(|of| of.min_vram),
-            },
+            declared: Declared { file_size: of.and_then(|of| of.file_size), memory: of.and_then(|of| of.min_vram) },
         };
         if !config.provider().is_local() {
             return vec![entry(None, vec![], None)];

@@ -15,8 +15,12 @@ use crate::{ANSWERS_MAX, Answer, Averages, SWAPS_MAX, Swap, Totals, keeper};
 /// Begins to remember, in a task of `tracker` until `stop`: reads back what `store` has of the window, writes what
 /// comes. What came before `stop` is written before the task ends.
 pub fn start(store: Store, tracker: &TaskTracker, stop: CancellationToken) -> Handle {
-    let handle =
-        Handle(Arc::new(Shared { inbox: Mutex::default(), recent: Mutex::new(Recent::new()), news: Notify::new() }));
+    let handle = Handle(Arc::new(Shared {
+        inbox: Mutex::default(),
+        recent: Mutex::new(Recent::new()),
+        news: Notify::new(),
+        restored: CancellationToken::new(),
+    }));
     tracker.spawn(keeper::keep(handle.clone(), store, stop));
     handle
 }
@@ -30,6 +34,8 @@ struct Shared {
     recent: Mutex<Recent>,
     /// Something came into an empty inbox.
     news: Notify,
+    /// Cancelled once what the store had is here.
+    restored: CancellationToken,
 }
 
 /// What nobody has looked at yet.
@@ -67,6 +73,11 @@ impl Handle {
         self.tell(was_empty);
     }
 
+    /// Waits until what the store had is here: some moments after the start.
+    pub async fn restored(&self) {
+        self.0.restored.cancelled().await;
+    }
+
     /// Answers that ended within `window` before now, at most [`crate::RETENTION`] and [`crate::ANSWERS_MAX`] of them,
     /// the oldest first.
     pub fn history(&self, window: Duration) -> Vec<Answer> {
@@ -86,6 +97,11 @@ impl Handle {
     /// What was counted since the start.
     pub fn totals(&self) -> Totals {
         self.read(|recent, _| recent.totals())
+    }
+
+    /// What the store had is here, as far as it could be read.
+    pub(crate) fn now_restored(&self) {
+        self.0.restored.cancel();
     }
 
     /// Waits until something came, for one who then looks.

@@ -20,6 +20,7 @@ const PRUNED_EVERY: Duration = Duration::from_mins(1);
 pub(crate) async fn keep(handle: Handle, store: Store, stop: CancellationToken) {
     let mut keeper = Keeper { handle, store, has_failed: false, unpruned: 0, pruned: Instant::now() };
     keeper.restore().await;
+    keeper.handle.now_restored();
     loop {
         // Each of these only waits; an interrupted one is begun anew.
         tokio::select! {

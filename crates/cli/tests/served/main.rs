@@ -20,5 +20,6 @@ mod logs;
 mod openai;
 mod prompts;
 mod shutdown;
+mod stats;
 mod support;
 mod swapping;

@@ -126,7 +126,7 @@ impl Body for Stream {
         let this = self.get_mut();
         let Some(event) = this.events.next() else { return Poll::Ready(None) };
         if let Some(books) = &mut this.books {
-            books.tally.piece();
+            books.tally.piece(true);
         }
         if this.events.is_over()
             && let Some(books) = this.books.take()
