@@ -154,11 +154,14 @@ section! {
 section! {
     /// What this machine's accelerators are said to be.
     pub struct Hardware {
-        /// Memory of single accelerators in place of what was found, in MiB, by their number in the order in which they
-        /// are listed. What is in use of it stays in use. Default: what was found.
+        /// Memory of single accelerators in place of what was found, in MiB, by their number. What is in use of it stays in
+        /// use. The numbers are those of the engine's list (`llama-server --list-devices`) for loads and those of
+        /// `snug system` for advice; with cards of one maker both count alike unless CUDA is told otherwise
+        /// (`CUDA_DEVICE_ORDER`). Default: what was found.
         vram_overrides: BTreeMap<u32, u64> = BTreeMap::new() => r#"{ "0" = 32000 }"#,
-        /// Which interface is preferred where an accelerator can be used by several: cuda, rocm (or hip), metal, vulkan,
-        /// sycl, ascend, cpu. Default: the order in which the engine lists them.
+        /// By which interface engines use accelerators: the first of these that the engine lists any for; the others are
+        /// left alone, so that a card that is listed twice is not counted twice. Words: cuda, rocm (or hip), metal,
+        /// vulkan, sycl, ascend, and cpu for no accelerator. Default: all that the engine lists.
         default_backend_priority: Vec<Backend> = Vec::new() => r#"["cuda", "vulkan"]"#,
     }
 }

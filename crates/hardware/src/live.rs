@@ -1,5 +1,6 @@
 //! The machine as it is now: one task looks, everybody else reads what it saw last.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,8 +10,11 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use types::ByteCount;
+
 use crate::cpu::Times;
 use crate::detect::refresh;
+use crate::overrides::with_vram;
 use crate::{Doors, Note, OverrideError, Overrides, System, bandwidth, detect};
 
 /// Who asks how it is now waits for a look no longer than this, and then gets what was seen last.
@@ -29,6 +33,9 @@ pub struct Settings {
     pub doors: Doors,
     /// What a person says against what they tell.
     pub overrides: Overrides,
+    /// What single accelerators are said to have, by their number in [`System::accelerators`], before `overrides`. What
+    /// is used of it stays used; a number without an accelerator says nothing.
+    pub vram: BTreeMap<u32, ByteCount>,
     /// How often usage is read. 3 s suits people and placement alike.
     pub refresh_every: Duration,
     /// How often everything is looked at anew, for cards that come, go or change their driver. 10 min: it starts programs.
@@ -44,6 +51,7 @@ impl Settings {
         Self {
             doors: Doors::here(),
             overrides: Overrides::default(),
+            vram: BTreeMap::new(),
             refresh_every: Duration::from_secs(3),
             detect_every: Duration::from_mins(10),
             bandwidth_folder: None,
@@ -297,6 +305,7 @@ impl Eyes {
         let mut system = self.seen.clone().unwrap_or_else(|| unseen(&self.settings.doors));
         system.cpu.bandwidth = self.cpu_bandwidth;
         system.cpu.busy = self.cpu_busy;
+        with_vram(&mut system, &self.settings.vram);
         self.settings.overrides.apply(&system)
     }
 }

@@ -1,5 +1,6 @@
 //! What a person says of the machine, against or beyond what was detected: `--memory`, `--ram`, `--cpu-cores`.
 
+use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use serde::Serialize;
@@ -142,18 +143,8 @@ fn set_memory(system: &mut System, CardMemory { count, each }: CardMemory) -> Re
         system.simulated = true;
         return Ok(());
     };
-    let resized = |one: &Accelerator| {
-        let mut one = one.clone();
-        one.memory = each;
-        one.free = match (one.unified, one.used) {
-            (true, None) => Some(each.min(system.ram.available)),
-            (_, used) => used.map(|used| each.saturating_sub(used)),
-        };
-        if one.reserved > ByteCount::ZERO {
-            one.reserved = each;
-        }
-        one
-    };
+    let ram = system.ram;
+    let resized = |one: &Accelerator| resized(one, each, ram);
     check_unified(system, &resized(&primary), count)?;
     match count {
         None => {
@@ -170,6 +161,31 @@ fn set_memory(system: &mut System, CardMemory { count, each }: CardMemory) -> Re
         }
     }
     Ok(())
+}
+
+/// The same accelerator with other memory; what is used of it stays used.
+fn resized(one: &Accelerator, memory: ByteCount, ram: Ram) -> Accelerator {
+    let mut one = one.clone();
+    one.free = match (one.unified, one.used) {
+        (true, None) => Some(memory.min(ram.available)),
+        (_, used) => used.map(|used| memory.saturating_sub(used)),
+    };
+    if one.reserved > ByteCount::ZERO {
+        one.reserved = memory;
+    }
+    Accelerator { memory, ..one }
+}
+
+/// Gives single accelerators, by their number, the memory they are said to have. One that computes out of the system's
+/// memory has no more than the system.
+pub(crate) fn with_vram(system: &mut System, vram: &BTreeMap<u32, ByteCount>) {
+    let ram = system.ram;
+    for (number, one) in (0..).zip(&mut system.accelerators) {
+        if let Some(&memory) = vram.get(&number) {
+            let most = if one.unified { ram.total + one.reserved } else { memory };
+            *one = resized(one, memory.min(most), ram);
+        }
+    }
 }
 
 /// What a machine without any is said to have.
@@ -238,6 +254,24 @@ mod tests {
         check("RTX 4090, 64 GB", "2 × 24 GB", "32G", &two);
         check("M4 Max 128 GB", "100G", "", "RAM 128.0 GiB (115.2 GiB), Apple M4 Max (40-core GPU) 100.0 GiB");
         check("M4 Max 128 GB", "", "64G", "RAM 64.0 GiB (64.0 GiB), Apple M4 Max (40-core GPU) 48.0 GiB");
+    }
+
+    #[test]
+    fn single_ones_have_what_is_said_of_them() {
+        let told = |machine: &str, vram: &[(u32, u64)], used: Option<ByteCount>| {
+            let mut system = System::simulated(machine).unwrap();
+            system.accelerators.iter_mut().for_each(|one| one.used = used);
+            with_vram(&mut system, &vram.iter().map(|&(number, gib)| (number, ByteCount::gib(gib))).collect());
+            let cards = system
+                .accelerators
+                .iter()
+                .map(|one| (one.memory, one.free.map_or("-".to_owned(), |free| free.to_string())));
+            cards.map(|(memory, free)| format!("{memory} ({free})")).collect::<Vec<_>>().join(", ")
+        };
+        let used = Some(ByteCount::gib(2));
+        assert_eq!(told("2x RTX 4090, 64 GB", &[(1, 32), (5, 1)], used), "24.0 GiB (-), 32.0 GiB (30.0 GiB)");
+        assert_eq!(told("2x RTX 4090, 64 GB", &[(0, 1)], used), "1.0 GiB (0 B), 24.0 GiB (-)");
+        assert_eq!(told("M4 Max 128 GB", &[(0, 500)], None), "128.0 GiB (115.2 GiB)");
     }
 
     #[test]

@@ -19,6 +19,7 @@
 
 mod choice;
 mod demand;
+mod devices;
 mod handle;
 mod ledger;
 mod library;

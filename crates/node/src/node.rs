@@ -1,6 +1,6 @@
 //! Setting a node up: its configuration, and the start of its owner and of those who bring it news.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use engine::{Folders, LogWatch, Policy, PromptCaches, Records};
 use route::Table;
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio_util::task::TaskTracker;
-use types::{ByteCount, ModelId, Variant};
+use types::{Backend, ByteCount, ModelId, Variant};
 
 use crate::handle::{Command, Handle};
 use crate::library::{Entry, Library, Sources};
@@ -36,6 +36,10 @@ pub struct Config {
     pub llama_server: Option<PathBuf>,
     /// What models may use of accelerators together; `None` for all there is.
     pub memory: Option<ByteCount>,
+    /// What single accelerators are said to have, by their number among those that are used.
+    pub vram: BTreeMap<u32, ByteCount>,
+    /// Interfaces by which accelerators are used, the preferred first; empty for all.
+    pub backends: Vec<Backend>,
     /// What models may use of RAM; `None` for nine tenths of what there is.
     pub ram: Option<ByteCount>,
     /// Largest context, tokens.

@@ -27,7 +27,7 @@ use crate::ready::{self, Afterwards, Ready};
 use crate::running::{Going, Running};
 use crate::speeds::Speeds;
 use crate::view::{View, WaitingView};
-use crate::{ledger, routes, sizing};
+use crate::{devices, ledger, routes, sizing};
 
 /// A crash loop that was cut is not begun again for this long, unless someone asks for it by hand.
 const REST_AFTER_CRASHES: Duration = Duration::from_secs(60);
@@ -206,7 +206,16 @@ impl Owner {
             device.free = device.total.min(device.free + held);
             tracing::info!(device = %device.name, total = %device.total, free = %device.free, "{}", device.description);
         }
-        self.devices = Some(devices);
+        let used = devices::preferred(devices, &self.config.backends);
+        self.devices = Some(devices::as_said(used, &self.config.vram));
+    }
+
+    /// Kept to the devices that are used.
+    fn with_devices(&self, mut spec: engine::Spec) -> engine::Spec {
+        let used = self.devices.as_deref().unwrap_or_default();
+        let argument = devices::argument(used, &self.config.backends, &spec.extra_args);
+        spec.extra_args.extend(argument);
+        spec
     }
 
     // ---- wishes ----
@@ -670,7 +679,7 @@ impl Owner {
             model: model.key.clone(),
             context_requested,
             program,
-            spec: spec.clone(),
+            spec: self.with_devices(spec.clone()),
             estimate: need.clone(),
         };
         let handle = Instance::start(launch, self.config.policy, self.folders.clone(), &self.tracker);

@@ -5,6 +5,7 @@
 //! reckoned out, on a thread for such work. Looking at the machine and reading the catalogue take a moment after the
 //! start; who asks earlier waits for it.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,7 +22,7 @@ use lru::LruCache;
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use types::{ByteCount, DeviceName, MemoryUse};
+use types::{Backend, ByteCount, DeviceName, MemoryUse};
 
 use crate::fit_api::Refusal;
 use crate::kept::Kept;
@@ -43,6 +44,10 @@ pub(crate) struct Config {
     pub(crate) llama_server: Option<PathBuf>,
     /// Accelerator memory that models may use together; all there is unless stated.
     pub(crate) memory: Option<ByteCount>,
+    /// What single accelerators of this machine are said to have, by their number.
+    pub(crate) vram: BTreeMap<u32, ByteCount>,
+    /// Interfaces by which accelerators are used, the preferred first.
+    pub(crate) backends: Vec<Backend>,
     /// System memory that models may use together; what can be spared unless stated.
     pub(crate) ram: Option<ByteCount>,
     /// Cores in place of those there are.
@@ -150,12 +155,17 @@ impl Advice {
 
     /// The machine that advice is for, with what its owner says of it.
     async fn look(&self, tracker: &TaskTracker, stop: CancellationToken) -> Result<Watch, OverrideError> {
-        let Config { data_dir, memory, ram, cpu_cores, simulate, .. } = &*self.config;
+        let Config { data_dir, memory, vram, ram, cpu_cores, simulate, .. } = &*self.config;
         let said = Overrides { memory: None, ram: *ram, cpu_cores: *cpu_cores };
         if let Some(system) = simulate {
             return Ok(Watch::of(with_memory(said.apply(system)?, *memory)?));
         }
-        let settings = Settings { overrides: said, bandwidth_folder: Some(data_dir.clone()), ..Settings::here() };
+        let settings = Settings {
+            overrides: said,
+            vram: vram.clone(),
+            bandwidth_folder: Some(data_dir.clone()),
+            ..Settings::here()
+        };
         let looking = stop.child_token();
         let hardware = Watch::start(settings.clone(), tracker, looking.clone()).await?;
         match memory {
@@ -406,6 +416,12 @@ fn with_memory(system: System, memory: Option<ByteCount>) -> Result<System, Over
 
 /// What the owner of the machine allows models.
 fn limited(mut machine: Machine, config: &Config) -> Machine {
+    // Where the CPU is preferred to what is there, engines are kept from accelerators.
+    let is_there =
+        |backend: &&Backend| backend.is_cpu() || machine.accelerators.iter().any(|device| device.backend == **backend);
+    if config.backends.iter().find(is_there).is_some_and(|backend| backend.is_cpu()) {
+        machine.accelerators.clear();
+    }
     if let Some(ram) = config.ram {
         machine.ram = machine.ram.min(ram);
     }

@@ -1,6 +1,6 @@
 //! From the checked configuration to what each part is told.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -39,6 +39,8 @@ pub(crate) fn advice_config(config: &Config) -> anyhow::Result<advice::Config> {
         data_dir: config.folders.data.clone(),
         llama_server: engine_program::find(config.engine.llama_server.as_deref(), &config.folders.data),
         memory: config.node.memory,
+        vram: vram(&config.hardware),
+        backends: config.hardware.default_backend_priority.clone(),
         ram: config.node.ram,
         cpu_cores: config.node.cpu_cores,
         simulate: config.node.simulate.as_deref().map(adviser::simulated).transpose()?,
@@ -58,6 +60,8 @@ pub(crate) fn node_config(config: &Config) -> node::Config {
         },
         llama_server: engine_program::find(engine.llama_server.as_deref(), &config.folders.data),
         memory: config.node.memory,
+        vram: vram(&config.hardware),
+        backends: config.hardware.default_backend_priority.clone(),
         ram: config.node.ram,
         context_max: config.node.max_context,
         instances_max: usize::try_from(config.node.max_loaded_models).ok().filter(|&max| max > 0),
@@ -89,6 +93,11 @@ pub(crate) fn node_config(config: &Config) -> node::Config {
         },
         default_variant: config.library.default_variant.as_deref().map(types::Variant::new),
     }
+}
+
+/// What single accelerators are said to have.
+fn vram(hardware: &config::Hardware) -> BTreeMap<u32, ByteCount> {
+    hardware.vram_overrides.iter().map(|(&number, &mib)| (number, ByteCount::mib(mib))).collect()
 }
 
 /// How models are kept.

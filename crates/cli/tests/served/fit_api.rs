@@ -374,7 +374,7 @@ async fn other_paths_and_methods_are_refused_in_its_own_form() {
         ("/api/v1/runtimes", "GET, HEAD"),
         ("/api/v1/installed", "GET, HEAD"),
     ] {
-        for method in [Method::DELETE, Method::PUT, Method::OPTIONS] {
+        for method in [Method::DELETE, Method::PUT] {
             let answer = snug.send(method.clone(), path, &[], "").await;
             refused(&answer, 405, &[path, method.as_str()]);
             assert_eq!(answer.header("allow"), allow, "{path}");

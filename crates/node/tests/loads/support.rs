@@ -47,6 +47,8 @@ impl Stage {
             sources: Sources { folders: vec![models_dir], ..Sources::default() },
             llama_server: Some(testkit::fake_engine().to_owned()),
             memory: None,
+            vram: std::collections::BTreeMap::new(),
+            backends: vec![],
             ram: Some(ByteCount::gib(64)),
             context_max: None,
             instances_max: None,
