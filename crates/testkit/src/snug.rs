@@ -17,6 +17,7 @@ pub struct Stage {
     program: PathBuf,
     folder: TempDir,
     arguments: Vec<String>,
+    environment: Vec<(String, String)>,
     /// The most bytes that a file may have, for snug and its engines; `None` for no limit.
     file_size_max: Option<u64>,
 }
@@ -28,7 +29,8 @@ impl Stage {
     /// If the folders cannot be made.
     pub fn new(program: impl Into<PathBuf>, engine: &Path) -> Self {
         let folder = tempfile::Builder::new().prefix("snug-test").tempdir().expect("a temporary folder can be made");
-        let stage = Self { program: program.into(), folder, arguments: vec![], file_size_max: None };
+        let stage =
+            Self { program: program.into(), folder, arguments: vec![], environment: vec![], file_size_max: None };
         std::fs::create_dir(stage.models_dir()).expect("the folder is fresh");
         let engine = engine.to_str().expect("a test's path is UTF-8");
         stage.arguments(&["--llama-server", engine])
@@ -38,6 +40,13 @@ impl Stage {
     #[must_use]
     pub fn arguments(mut self, arguments: &[&str]) -> Self {
         self.arguments.extend(arguments.iter().map(|&argument| argument.to_owned()));
+        self
+    }
+
+    /// With a variable in the environment of every command.
+    #[must_use]
+    pub fn environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -103,6 +112,7 @@ impl Stage {
         };
         command.args(arguments).env_clear().env("HOME", self.folder.path()).stdin(Stdio::null());
         command.envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
 

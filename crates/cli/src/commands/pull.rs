@@ -41,7 +41,9 @@ async fn pull(client: &Client, printer: &Printer, model: &str) -> Result<(), Fai
                 let reason = status.error.unwrap_or_default();
                 return Err(Failure::new(Exit::Failed, format!("{name} was not downloaded: {reason}")));
             }
-            Some(DownloadEvent::Gone(ErrorBody { error, .. })) => return Err(Failure::new(Exit::Failed, error.message)),
+            Some(DownloadEvent::Gone(ErrorBody { error, .. })) => {
+                return Err(Failure::new(Exit::Failed, error.message));
+            }
         }
     }
     drop(progress);

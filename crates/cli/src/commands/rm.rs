@@ -22,5 +22,6 @@ async fn rm(client: &Client, printer: &Printer, model: &str) -> Result<(), Failu
         _ => (model, None),
     };
     let answer = client.delete_files(id, variant).await?;
-    Ok(printer.data(&answer, || format!("{model} {}, {} freed\n", answer.status, ByteCount::bytes(answer.freed_bytes)))?)
+    Ok(printer
+        .data(&answer, || format!("{model} {}, {} freed\n", answer.status, ByteCount::bytes(answer.freed_bytes)))?)
 }
