@@ -9,6 +9,7 @@ mod error;
 mod fit;
 mod health;
 mod load;
+mod logs;
 mod models;
 mod storage;
 
@@ -22,6 +23,7 @@ pub use fit::{
 };
 pub use health::{Health, NodeName, Readiness, Version};
 pub use load::{ConsideredVariant, LoadAnswer, LoadDetails, LoadEvent, UnloadAnswer, VariantChoice};
+pub use logs::{LogLevel, LogLine, Logs, LogsMissed};
 pub use models::{AvailableModel, AvailableModels, DeviceUse, LoadedModel, LoadedModels, Model, ModelList};
 pub use storage::{
     CleanupAnswer, CleanupCandidate, CleanupPolicy, CleanupPolicyPatch, CleanupPreview, DeleteAnswer, FlagAnswer,

@@ -18,6 +18,9 @@ const SLOTS_DEFAULT: u32 = 4;
 pub struct Wish {
     /// Tokens of context for each slot.
     pub context: Option<u64>,
+    /// Where [`Self::context`] is left open: the context to begin with, in place of 8,192 tokens. Less is taken where that
+    /// does not fit, or where the model was trained for less.
+    pub context_wanted: Option<u64>,
     /// The largest context the owner of the machine allows.
     pub context_max: Option<u64>,
     /// Requests served at once.
@@ -159,8 +162,10 @@ fn plan_in(facts: &Facts, wish: &Wish, room: &Room) -> Result<Plan, Misfit> {
     if let Some(asked) = wish.context {
         check_context(facts, wish, asked, context_cap)?;
     }
-    let native = if facts.context_native() == 0 { CONTEXT_DEFAULT } else { facts.context_native() };
-    let first = wish.context.unwrap_or(native.min(CONTEXT_DEFAULT).min(context_cap)).max(1);
+    let wanted = wish.context_wanted.unwrap_or(CONTEXT_DEFAULT);
+    let is_bound = facts.context_native() > 0 && !(wish.stretched && wish.context_wanted.is_some());
+    let native = if is_bound { facts.context_native() } else { u64::MAX };
+    let first = wish.context.unwrap_or(native.min(wanted).min(context_cap)).max(1);
     let contexts = match wish.context {
         Some(asked) => vec![asked.max(1)],
         None => halves(first, CONTEXT_LEAST.min(first)),

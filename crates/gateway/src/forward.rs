@@ -11,13 +11,14 @@ use http::uri::PathAndQuery;
 use http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use route::{Lease, Target};
+use route::{Lease, Listing, Target};
+use types::Provider;
 
 use crate::metrics::{Endpoint, Outcome, Tally};
 use crate::pool::{Connection, SendError};
 use crate::relay::Relay;
 use crate::router::Gateway;
-use crate::{ApiError, RequestId, X_REQUEST_ID, body, headers, models, routing};
+use crate::{ApiError, RequestId, X_REQUEST_ID, body, headers, mock, models, routing};
 
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
@@ -34,7 +35,8 @@ pub(crate) async fn forward(gateway: Arc<Gateway>, endpoint: Endpoint, request: 
     let id = RequestId::of(request.headers());
     let mut tally = Tally::open(&gateway.metrics, endpoint);
     let mut response = match gateway.ask(endpoint, &id, request, &mut tally).await {
-        Ok(answer) => answer.relay(gateway, tally),
+        Ok(Answered::Engine(answer)) => answer.relay(gateway, tally),
+        Ok(Answered::Mock(answer)) => answer.respond(gateway, tally),
         Err(error) => {
             tally.close(Outcome::from(error.status), Instant::now());
             error.into_response()
@@ -42,6 +44,19 @@ pub(crate) async fn forward(gateway: Arc<Gateway>, endpoint: Endpoint, request: 
     };
     response.headers_mut().insert(X_REQUEST_ID, id.into_header());
     response
+}
+
+/// Whose answer it is.
+enum Answered {
+    Engine(Answer),
+    Mock(Box<mock::Answer>),
+}
+
+/// Who is to answer.
+enum Answerer {
+    /// An engine of this machine: the ready one, if there is one.
+    Engine(Option<Arc<Target>>),
+    Mock(Arc<Listing>),
 }
 
 /// The head of an engine's answer, and what its body will come through.
@@ -62,12 +77,18 @@ impl Gateway {
         id: &RequestId,
         request: Request,
         tally: &mut Tally,
-    ) -> Result<Answer, ApiError> {
+    ) -> Result<Answered, ApiError> {
         let (head, body) = request.into_parts();
         let body = body::read(&head.headers, body, &self.limits).await?;
         let read = Instant::now();
         let name = routing::model_name(&body)?;
-        let (mut lease, waited) = self.lease(&name, tally).await?;
+        let target = match self.answerer(&name, tally)? {
+            Answerer::Engine(target) => target,
+            Answerer::Mock(listing) => {
+                return mock::Answer::to(endpoint, &listing, &name, &body).map(Box::new).map(Answered::Mock);
+            }
+        };
+        let (mut lease, waited) = self.lease(&name, target, tally).await?;
 
         let uri = target_uri(endpoint, &head.uri);
         let request = |host: &HeaderValue| {
@@ -89,21 +110,32 @@ impl Gateway {
             // The engine has died and nothing of an answer was seen: the request waits for its next start like any
             // other. Once: should it be this request that kills engines, the loop is cut here.
             drop(lease);
-            (lease, _) = self.lease(&name, tally).await?;
+            (lease, _) = self.lease(&name, None, tally).await?;
             sent = self.pool.send(lease.target().address(), Instant::now(), &request).await;
         }
         let (response, connection) = sent.map_err(|error| unanswered(&error, lease.target(), id))?;
-        Ok(Answer { response, connection, lease, before, begun: Instant::now() })
+        Ok(Answered::Engine(Answer { response, connection, lease, before, begun: Instant::now() }))
     }
 
-    /// A lease on a ready engine of the model with this name, and how long it was waited for.
-    async fn lease(&self, name: &str, tally: &mut Tally) -> Result<(Lease, Duration), ApiError> {
-        let target = {
-            let routes = self.table.current();
-            let route = routes.by_name.get(name).ok_or_else(|| models::unknown(self, name))?;
-            tally.set_model(&route.listing.id);
-            route.target.clone()
-        };
+    /// Who answers for the model with this name.
+    fn answerer(&self, name: &str, tally: &mut Tally) -> Result<Answerer, ApiError> {
+        let routes = self.table.current();
+        let route = routes.by_name.get(name).ok_or_else(|| models::unknown(self, name))?;
+        tally.set_model(&route.listing.id);
+        match route.provider {
+            Provider::Llama => Ok(Answerer::Engine(route.target.clone())),
+            Provider::Mock => Ok(Answerer::Mock(Arc::clone(&route.listing))),
+            provider => Err(not_called_yet(&route.listing.id, provider)),
+        }
+    }
+
+    /// A lease on an engine of the model with this name, on `target` if it gives one, and how long it was waited for.
+    async fn lease(
+        &self,
+        name: &str,
+        target: Option<Arc<Target>>,
+        tally: &Tally,
+    ) -> Result<(Lease, Duration), ApiError> {
         if let Some(target) = target {
             let limit = self.limits.max_in_flight;
             if let Some(lease) = target.lease(limit) {
@@ -166,6 +198,16 @@ fn timing(overhead: Duration) -> HeaderValue {
     let micros = overhead.as_micros();
     let text = format!("snug;dur={}.{:03}", micros / 1000, micros % 1000);
     HeaderValue::try_from(text).expect("letters, digits and punctuation")
+}
+
+fn not_called_yet(model: &str, provider: Provider) -> ApiError {
+    let message = format!(
+        "{model} is configured for the provider {provider}, and calls to it are not built in yet; models of the providers \
+         llama and mock answer"
+    );
+    ApiError::unavailable("provider_unavailable", message)
+        .with_param("model")
+        .with_details(serde_json::json!({ "model": model, "provider": provider.as_str() }))
 }
 
 fn too_many(target: &Target, limit: u64) -> ApiError {

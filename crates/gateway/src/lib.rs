@@ -6,7 +6,8 @@
 //!
 //! ```text
 //!   request ─▶ body (bounded) ─▶ model's name ─▶ table ─▶ lease on a target ─▶ engine ─▶ relay ─▶ answer
-//!                                                  └─ not ready: activate, wait ─┘
+//!                                                  │└─ not ready: activate, wait ┘
+//!                                                  └─ nobody's: mock ─────────────────────────────▶ answer
 //! ```
 //!
 //! What holds, whatever happens:
@@ -21,6 +22,7 @@ mod forward;
 mod headers;
 mod meter;
 mod metrics;
+mod mock;
 mod models;
 mod patience;
 mod pool;

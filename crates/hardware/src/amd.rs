@@ -43,7 +43,7 @@ pub(crate) fn look(probe: &mut Probe) -> Vec<Accelerator> {
     found.into_iter().map(|(one, _)| one).collect()
 }
 
-/// What is used and free of its own memory now.
+/// What is used and free of its own memory now, and how busy it is.
 pub(crate) fn refresh(probe: &mut Probe, accelerators: &mut [Accelerator]) {
     let is_card = |one: &&mut Accelerator| one.vendor == Vendor::Amd && one.source == Source::Sysfs && !one.unified;
     let mut told: Vec<&mut Accelerator> = accelerators.iter_mut().filter(is_card).collect();
@@ -56,7 +56,13 @@ pub(crate) fn refresh(probe: &mut Probe, accelerators: &mut [Accelerator]) {
             one.used = Some(used);
             one.free = Some(one.memory.saturating_sub(used));
         }
+        one.busy = busy(probe, &card);
     }
+}
+
+fn busy(probe: &mut Probe, card: &Card) -> Option<f64> {
+    let percent = probe.number(card.folder.join("gpu_busy_percent"))?;
+    Some(f64::from(u8::try_from(percent).unwrap_or(100).min(100)) / 100.0)
 }
 
 fn accelerator(probe: &mut Probe, card: &Card, topology: &[Node]) -> Option<Accelerator> {
@@ -117,6 +123,7 @@ fn accelerator(probe: &mut Probe, card: &Card, topology: &[Node]) -> Option<Acce
             one
         }
     };
+    one.busy = busy(probe, card);
     one.pci_id = Some(card.id);
     one.address = Some(card.address.clone());
     one.uuid = probe.text(card.folder.join("unique_id"));

@@ -132,7 +132,7 @@ mod tests {
 
     fn cpu(name: &str, cores: u32) -> Cpu {
         let backend = types::Backend::CpuX86;
-        Cpu { name: name.to_owned(), backend, cores, cores_physical: cores, bandwidth: None }
+        Cpu { name: name.to_owned(), backend, cores, cores_physical: cores, bandwidth: None, busy: None }
     }
 
     #[test]

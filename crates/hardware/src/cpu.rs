@@ -52,6 +52,7 @@ fn linux(probe: &mut Probe, root: &Path) -> Cpu {
         cores,
         cores_physical: physical.min(cores),
         bandwidth: None,
+        busy: None,
     }
 }
 
@@ -71,6 +72,40 @@ fn macos(probe: &mut Probe) -> Cpu {
         cores,
         cores_physical: physical.unwrap_or(cores).clamp(1, cores),
         bandwidth: None,
+        busy: None,
+    }
+}
+
+/// How long the cores were at work since the machine started, and how long they were there at all, in the kernel's ticks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Times {
+    busy: u64,
+    all: u64,
+}
+
+impl Times {
+    /// Those of now. `None` where the system does not tell.
+    pub(crate) fn read(os: Os, root: &Path) -> Option<Self> {
+        match os {
+            Os::Linux => Self::parse(&read_text(&root.join("proc/stat")).ok()?),
+            Os::MacOs => None,
+        }
+    }
+
+    /// `/proc/stat`: user, nice, system, idle, iowait, irq, softirq, steal; what guests took is in user already.
+    fn parse(stat: &str) -> Option<Self> {
+        let all = stat.lines().find_map(|line| line.strip_prefix("cpu "))?;
+        let ticks: Vec<u64> = all.split_whitespace().take(8).map_while(|field| field.parse().ok()).collect();
+        let idle = ticks.get(3)? + ticks.get(4).unwrap_or(&0);
+        let all: u64 = ticks.iter().sum();
+        Some(Self { busy: all - idle, all })
+    }
+
+    /// The share of the time that the cores were at work since `before`; `None` if no tick has passed.
+    pub(crate) fn share_since(self, before: Self) -> Option<f64> {
+        let (busy, all) = (self.busy.saturating_sub(before.busy), self.all.saturating_sub(before.all));
+        #[expect(clippy::cast_precision_loss, reason = "ticks of some seconds")]
+        (all > 0).then(|| (busy as f64 / all as f64).min(1.0))
     }
 }
 
@@ -265,6 +300,21 @@ mod tests {
         let period = ("sys/fs/cgroup/cpu/x/cpu.cfs_period_us", "100000");
         check(&[v1, ("sys/fs/cgroup/cpu/x/cpu.cfs_quota_us", "-1"), period], None);
         check(&[v1, ("sys/fs/cgroup/cpu/x/cpu.cfs_quota_us", "800000"), period], Some(8));
+    }
+
+    #[test]
+    fn use_is_what_passed_between_two_looks() {
+        let times = |line: &str| Times::parse(&format!("{line}\ncpu0 9 9 9 9\nintr 5\n"));
+        let before = times("cpu  100 20 30 800 50 0 0 0 7 7").unwrap();
+        assert_eq!(before, Times { busy: 150, all: 1000 });
+        let after = times("cpu  160 20 30 820 70 0 0 0 7 7").unwrap();
+        assert_eq!(after.share_since(before), Some(0.6));
+        assert_eq!(after.share_since(after), None);
+        assert_eq!(before.share_since(after), None, "idle time that runs backwards, as some kernels have it");
+        assert_eq!(times("cpu  1 2 3"), None);
+        assert_eq!(times("cpu  1 2 3 4"), Some(Times { busy: 6, all: 10 }));
+        assert_eq!(Times::parse("intr 5"), None);
+        assert!(Times::read(Os::Linux, Path::new("/")).is_some());
     }
 
     #[test]

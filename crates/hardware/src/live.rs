@@ -9,8 +9,18 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::cpu::Times;
 use crate::detect::refresh;
 use crate::{Doors, Note, OverrideError, Overrides, System, bandwidth, detect};
+
+/// Who asks how it is now waits for a look no longer than this, and then gets what was seen last.
+const NOW: Duration = Duration::from_millis(500);
+/// What was seen so long ago at most is as good as now.
+const STILL_NOW: Duration = Duration::from_millis(100);
+/// Wishes that wait for a look; looks are quick, and one serves all who wait.
+const WISHES_MAX: usize = 16;
+/// Over so long at least the use of the processor is taken: the kernel counts in hundredths of a second.
+const USE_LEAST: Duration = Duration::from_millis(200);
 
 /// How a [`Watch`] looks.
 #[derive(Clone, Debug)]
@@ -45,7 +55,15 @@ impl Settings {
 #[derive(Clone, Debug)]
 pub struct Watch {
     system: watch::Receiver<Arc<System>>,
-    again: mpsc::Sender<()>,
+    again: mpsc::Sender<Wish>,
+}
+
+/// Somebody wants a look.
+#[derive(Debug)]
+struct Wish {
+    look: Look,
+    /// Told after it, if somebody waits.
+    seen: Option<oneshot::Sender<()>>,
 }
 
 impl Watch {
@@ -58,11 +76,12 @@ impl Watch {
         tracker: &TaskTracker,
         stop: CancellationToken,
     ) -> Result<Self, OverrideError> {
-        let mut eyes = Eyes { settings, seen: None, pending: None, cpu_bandwidth: None };
+        let mut eyes =
+            Eyes { settings, seen: None, pending: None, cpu_bandwidth: None, cpu_times: None, cpu_busy: None };
         eyes.look(Look::Everything).await;
         let first = eyes.shown()?;
         let (publish, system) = watch::channel(Arc::new(first));
-        let (again, asked) = mpsc::channel(1);
+        let (again, asked) = mpsc::channel(WISHES_MAX);
         tracker.spawn(run(eyes, publish, asked, stop));
         Ok(Self { system, again })
     }
@@ -88,26 +107,51 @@ impl Watch {
     /// Asks for everything to be looked at anew, soon.
     pub fn look_again(&self) {
         // Full: it is asked for already. Closed: nobody looks any more.
-        let _ = self.again.try_send(());
+        let _ = self.again.try_send(Wish { look: Look::Everything, seen: None });
+    }
+
+    /// As it is now: what is used and free is read again, unless that was done a moment ago or takes too long.
+    pub async fn now(&self) -> Arc<System> {
+        let looked = async {
+            let (seen, looked) = oneshot::channel();
+            // Nobody looks any more, or the machine is made up: it is as it was seen last.
+            if self.again.send(Wish { look: Look::Usage, seen: Some(seen) }).await.is_ok() {
+                let _ = looked.await;
+            }
+        };
+        let _late = timeout(NOW, looked).await;
+        self.system()
     }
 }
 
 async fn run(
     mut eyes: Eyes,
     publish: watch::Sender<Arc<System>>,
-    mut asked: mpsc::Receiver<()>,
+    mut asked: mpsc::Receiver<Wish>,
     stop: CancellationToken,
 ) {
     let mut measured = eyes.measure();
     let mut detected = Instant::now();
+    let mut looked = detected;
     let mut ticks = tokio::time::interval(eyes.settings.refresh_every.max(Duration::from_millis(1)));
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     ticks.reset();
     loop {
+        let mut waiting = vec![];
         // Waiting for a tick, a message or the end loses nothing when another of them comes first.
         let look = tokio::select! {
             () = stop.cancelled() => return,
-            Some(()) = asked.recv() => Some(Look::Everything),
+            Some(first) = asked.recv() => {
+                let mut looks = vec![first.look];
+                waiting.extend(first.seen);
+                while let Ok(wish) = asked.try_recv() {
+                    looks.push(wish.look);
+                    waiting.extend(wish.seen);
+                }
+                let is_new = looked.elapsed() <= STILL_NOW;
+                let everything = looks.contains(&Look::Everything).then_some(Look::Everything);
+                everything.or((!is_new).then_some(Look::Usage))
+            }
             bandwidth = ended(&mut measured) => {
                 (measured, eyes.cpu_bandwidth) = (None, bandwidth);
                 None
@@ -126,6 +170,7 @@ async fn run(
                 () = stop.cancelled() => return,
                 () = eyes.look(look) => {}
             }
+            looked = Instant::now();
         }
         match eyes.shown() {
             Ok(system) => {
@@ -139,6 +184,10 @@ async fn run(
             }
             // The machine changed so that they cannot be any more: what they made of it before stays.
             Err(error) => tracing::warn!(%error, "the hardware changed and the overrides do not suit it any more"),
+        }
+        for seen in waiting {
+            // Who asked may have gone.
+            let _ = seen.send(());
         }
     }
 }
@@ -162,8 +211,11 @@ struct Eyes {
     settings: Settings,
     seen: Option<System>,
     /// A look that has not ended in its time.
-    pending: Option<oneshot::Receiver<System>>,
+    pending: Option<oneshot::Receiver<(System, Option<Times>)>>,
     cpu_bandwidth: Option<f64>,
+    /// What the kernel said of the cores' work, and when.
+    cpu_times: Option<(Times, Instant)>,
+    cpu_busy: Option<f64>,
 }
 
 impl Eyes {
@@ -180,7 +232,7 @@ impl Eyes {
                         _ => detect(&doors),
                     };
                     // If nobody waits any more, snug is ending.
-                    let _ = sender.send(system);
+                    let _ = sender.send((system, Times::read(doors.os, &doors.root)));
                 };
                 if let Err(error) = thread.spawn(work) {
                     tracing::warn!(%error, "cannot look at the hardware");
@@ -192,11 +244,14 @@ impl Eyes {
         self.wait(answer).await;
     }
 
-    async fn wait(&mut self, mut answer: oneshot::Receiver<System>) {
+    async fn wait(&mut self, mut answer: oneshot::Receiver<(System, Option<Times>)>) {
         // A detection ends by itself in its time, with all it could learn; a little more lets it win.
         let limit = self.settings.doors.time + Duration::from_secs(1);
         match timeout(limit, &mut answer).await {
-            Ok(Ok(system)) => self.seen = Some(system),
+            Ok(Ok((system, times))) => {
+                self.seen = Some(system);
+                self.worked(times);
+            }
             // It panicked, which the log has: what was seen before stays.
             Ok(Err(_)) => {}
             Err(_) => {
@@ -214,6 +269,19 @@ impl Eyes {
         }
     }
 
+    /// How busy the processor was since the look before.
+    fn worked(&mut self, times: Option<Times>) {
+        let now = Instant::now();
+        match (times, self.cpu_times) {
+            (Some(times), Some((before, at))) if now - at >= USE_LEAST => {
+                self.cpu_busy = times.share_since(before);
+                self.cpu_times = Some((times, now));
+            }
+            (Some(times), None) => self.cpu_times = Some((times, now)),
+            _ => {}
+        }
+    }
+
     /// Begins to measure how fast the processor reads memory, or to read what it was.
     fn measure(&self) -> Option<oneshot::Receiver<Option<f64>>> {
         let folder = self.settings.bandwidth_folder.clone()?;
@@ -228,6 +296,7 @@ impl Eyes {
     fn shown(&self) -> Result<System, OverrideError> {
         let mut system = self.seen.clone().unwrap_or_else(|| unseen(&self.settings.doors));
         system.cpu.bandwidth = self.cpu_bandwidth;
+        system.cpu.busy = self.cpu_busy;
         self.settings.overrides.apply(&system)
     }
 }
@@ -243,6 +312,7 @@ fn unseen(doors: &Doors) -> System {
             cores: 1,
             cores_physical: 1,
             bandwidth: None,
+            busy: None,
         },
         ram: crate::Ram::default(),
         accelerators: vec![],
@@ -292,6 +362,36 @@ mod tests {
         tracker.close();
         tracker.wait().await;
         assert_eq!(watch.system().accelerators.len(), 2, "what was seen last stays");
+    }
+
+    #[tokio::test]
+    async fn who_asks_for_now_does_not_wait_for_the_next_look() {
+        let machine = Machine::named("rx-7900-xtx");
+        machine.write("proc/stat", "cpu  100 0 0 900 0 0 0 0 0 0\n");
+        let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
+        let refresh_every = Duration::from_hours(1);
+        let settings = Settings { refresh_every, ..settings(&machine) };
+        let watch = Watch::start(settings, &tracker, stop.clone()).await.unwrap();
+        assert_eq!(watch.system().cpu.busy, None);
+        machine.write("sys/bus/pci/devices/0000:03:00.0/mem_info_vram_used", "4294967296\n");
+        machine.write("sys/bus/pci/devices/0000:03:00.0/gpu_busy_percent", "35\n");
+        machine.write("proc/stat", "cpu  400 0 0 1000 0 0 0 0 0 0\n");
+        let is_so = |system: &System| {
+            let one = &system.accelerators[0];
+            one.used == Some(ByteCount::gib(4)) && one.busy == Some(0.35) && system.cpu.busy == Some(0.75)
+        };
+        let asking = async {
+            // What was seen a moment ago is not looked at again.
+            while !is_so(&*watch.now().await) {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(Duration::from_mins(1), asking).await.expect("seen within a minute");
+        stop.cancel();
+        tracker.close();
+        tracker.wait().await;
+        assert!(is_so(&*watch.now().await), "as it was seen last");
+        assert_eq!(*Watch::of(System::clone(&watch.system())).now().await, *watch.system());
     }
 
     #[tokio::test]

@@ -48,7 +48,9 @@ pub(crate) fn refresh(probe: &mut Probe, accelerators: &mut [Accelerator]) {
     let devices = answer.into_iter().flat_map(|answer| answer.devices);
     for device in devices.flat_map(|card| card.mig.clone().unwrap_or_default().into_iter().chain([card])) {
         let is_it = |one: &&mut Accelerator| one.uuid.is_some() && one.uuid == device.uuid;
-        if let (Memory::Own { used, free, .. }, Some(one)) = (device.memory, accelerators.iter_mut().find(is_it)) {
+        let Some(one) = accelerators.iter_mut().find(is_it) else { continue };
+        one.busy = busy(&device);
+        if let Memory::Own { used, free, .. } = device.memory {
             one.used = used.map(ByteCount::bytes);
             one.free = free.map(ByteCount::bytes);
         }
@@ -156,6 +158,7 @@ fn accelerator(probe: &mut Probe, answer: &Answer, device: &Device, source: Sour
             return None;
         }
     };
+    one.busy = busy(device);
     one.pci_id = pci_id;
     one.address = device.bus_id.as_deref().map(pci::address).filter(|address| !address.is_empty());
     one.uuid = device.uuid.clone();
@@ -163,6 +166,10 @@ fn accelerator(probe: &mut Probe, answer: &Answer, device: &Device, source: Sour
     one.compute_capability = device.compute_capability.map(|(major, minor)| format!("{major}.{minor}"));
     one.link = device.link.map(|(generation, width)| Link { generation, width });
     Some(one)
+}
+
+fn busy(device: &Device) -> Option<f64> {
+    device.busy_percent.map(|percent| f64::from(percent.min(100)) / 100.0)
 }
 
 /// Neither library nor program: what the kernel says.

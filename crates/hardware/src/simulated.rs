@@ -336,6 +336,7 @@ fn machine(name: &str, ram: Ram, mut accelerators: Vec<Accelerator>, described: 
             cores,
             cores_physical: described.cores_physical.unwrap_or(cores).clamp(1, cores),
             bandwidth: Some(bandwidth),
+            busy: None,
         },
         ram,
         accelerators,

@@ -64,6 +64,9 @@ pub struct Cpu {
     /// What all cores together read from memory, bytes/s, as measured by [`crate::bandwidth`], `None` before that; of a
     /// simulated machine, as described or usual.
     pub bandwidth: Option<f64>,
+    /// Which share of the time, 0 to 1, all cores of the machine together were at work between the last two looks; `None`
+    /// before the second, and where the system does not tell.
+    pub busy: Option<f64>,
 }
 
 /// One device that computes besides the processor.
@@ -81,6 +84,8 @@ pub struct Accelerator {
     pub used: Option<ByteCount>,
     /// What could be had of `memory` now; `None` where the driver does not say.
     pub free: Option<ByteCount>,
+    /// Which share of the time, 0 to 1, it was at work lately; `None` where the driver does not say.
+    pub busy: Option<f64>,
     /// Whether it computes out of the system's memory.
     pub unified: bool,
     /// The part of `memory` that firmware keeps for the device, and that [`System::ram`] therefore does not count.
@@ -117,6 +122,7 @@ impl Accelerator {
             memory,
             used: None,
             free: None,
+            busy: None,
             unified: false,
             reserved: memory,
             mig: None,

@@ -7,6 +7,7 @@ use route::{Lease, Target, Unavailable};
 use tokio::sync::oneshot;
 use types::{FailureClass, LoadFailure, MemoryUse, ModelKey};
 
+use crate::choice::Choice;
 use crate::handle::Loaded;
 use crate::library::Model;
 
@@ -76,6 +77,20 @@ pub(crate) struct Pending {
     pub(crate) since: Instant,
     /// What is in its way, as last seen.
     pub(crate) blockers: Vec<route::Blocker>,
+    /// Whether the variant is yet to be chosen: what there is to choose by is not known.
+    pub(crate) open: bool,
+    /// Why this variant, if it was chosen.
+    pub(crate) choice: Option<Choice>,
+    /// Those that left for it.
+    pub(crate) displaced: Vec<Displaced>,
+}
+
+/// A model that left for another.
+#[derive(Clone, Debug)]
+pub(crate) struct Displaced {
+    pub(crate) model: ModelKey,
+    /// When that was decided.
+    pub(crate) since: Instant,
 }
 
 impl Pending {

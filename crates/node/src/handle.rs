@@ -1,14 +1,17 @@
-//! The way to the node's owner: ask for a model, load, unload, look, stop.
+//! The way to the node's owner: ask for a model, load, unload, pin, keep ready, look, stop.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use route::{Activate, Activation, Lease, Unavailable};
-use tokio::sync::{Notify, mpsc, oneshot, watch};
-use types::ModelKey;
+use tokio::sync::{Notify, broadcast, mpsc, oneshot, watch};
+use types::{ModelId, ModelKey};
 
+use crate::choice::Choice;
 use crate::demand::Waiter;
-use crate::library::Library;
+use crate::library::{Entry, Library};
+use crate::models_folder::Look;
 use crate::speeds::Speeds;
 use crate::view::{View, WaitingView};
 
@@ -16,8 +19,11 @@ use crate::view::{View, WaitingView};
 #[derive(Debug)]
 pub(crate) enum Command {
     Want { name: String, context: Option<u64>, waiter: Waiter },
-    Unload { name: String, reply: oneshot::Sender<Result<ModelKey, NotUnloaded>> },
-    Found(Library),
+    Unload { name: String, reply: oneshot::Sender<Result<Unloaded, NotUnloaded>> },
+    Pin { name: String, pinned: bool, reply: oneshot::Sender<Result<ModelId, NotPinned>> },
+    KeepReady { models: BTreeSet<ModelKey>, shown: oneshot::Sender<()> },
+    Discard { model: ModelKey, gone: oneshot::Sender<()> },
+    Found { library: Library, shown: Option<oneshot::Sender<()>> },
     Devices(Vec<engine::llama_cpp::ListedDevice>),
     Stop { keep_engines: bool, drain: Duration, reply: oneshot::Sender<()> },
 }
@@ -26,6 +32,8 @@ pub(crate) enum Command {
 #[derive(Clone, Debug)]
 pub struct Handle {
     pub(crate) commands: mpsc::Sender<Command>,
+    pub(crate) looks: mpsc::Sender<Look>,
+    pub(crate) swaps: broadcast::Sender<Swap>,
     pub(crate) view: watch::Receiver<Arc<View>>,
     /// Told when a caller gives up its place.
     pub(crate) left: Arc<Notify>,
@@ -45,6 +53,48 @@ pub struct Loaded {
     pub context: u64,
     /// From spawn to ready; zero if it was loaded before.
     pub load_time: Duration,
+    /// Why this variant, if it was chosen when it was loaded.
+    pub choice: Option<Choice>,
+}
+
+/// A model that is no longer loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unloaded {
+    /// Which.
+    pub model: ModelKey,
+    /// Whether its weights stay in RAM.
+    pub kept: bool,
+}
+
+/// One model left for another, and that one is ready.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Swap {
+    /// Which left.
+    pub from: ModelKey,
+    /// For which.
+    pub to: ModelKey,
+    /// From the moment in which that was decided until the other was ready.
+    pub time: Duration,
+}
+
+/// Why a model was not pinned, or not unpinned.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotPinned {
+    /// No model has this name.
+    #[error("model `{name}` does not exist")]
+    NotFound {
+        /// The name.
+        name: String,
+    },
+    /// The configuration pins it.
+    #[error("`{name}` is pinned by the configuration; take `pinned` out of its entry there")]
+    Configured {
+        /// The name.
+        name: String,
+    },
+    /// snug is stopping.
+    #[error("snug is stopping")]
+    Stopping,
 }
 
 /// Why a model was not unloaded.
@@ -78,15 +128,57 @@ impl Handle {
     }
 
     /// Ends the instance of the model that `name` means, after the requests in flight; answers once it is gone. A model
-    /// that is not loaded is no error.
+    /// that is not loaded is no error. The weights of one that is pinned, or was to be kept ready, stay in RAM.
     ///
     /// # Errors
     /// [`NotUnloaded`].
-    pub async fn unload(&self, name: &str) -> Result<ModelKey, NotUnloaded> {
+    pub async fn unload(&self, name: &str) -> Result<Unloaded, NotUnloaded> {
         let (reply, answer) = oneshot::channel();
         let command = Command::Unload { name: name.to_owned(), reply };
         self.commands.send(command).await.map_err(|_| NotUnloaded::Stopping)?;
         answer.await.unwrap_or(Err(NotUnloaded::Stopping))
+    }
+
+    /// Pins the model that `name` means in all its variants, or unpins it. A pinned one is not unloaded to make room, nor
+    /// for being unused. It need not be loaded. Answers with its id.
+    ///
+    /// # Errors
+    /// [`NotPinned`].
+    pub async fn pin(&self, name: &str, pinned: bool) -> Result<ModelId, NotPinned> {
+        let (reply, answer) = oneshot::channel();
+        let command = Command::Pin { name: name.to_owned(), pinned, reply };
+        self.commands.send(command).await.map_err(|_| NotPinned::Stopping)?;
+        answer.await.unwrap_or(Err(NotPinned::Stopping))
+    }
+
+    /// Says which variants' weights are to stay in RAM while they are not loaded, in place of all that was said before.
+    /// Returns once the view shows it; bringing them there goes on. What has no room within [`crate::Config::ready_budget`]
+    /// is not kept.
+    pub async fn keep_ready(&self, models: BTreeSet<ModelKey>) {
+        let (shown, done) = oneshot::channel();
+        self.command(Command::KeepReady { models, shown }, done).await;
+    }
+
+    /// Ends the instance of this variant at once and forgets its weights; returns when both are gone. Its files are about to
+    /// be deleted: until somebody looks ([`Self::look`]), or for some seconds, it is not loaded again.
+    pub async fn discard(&self, model: &ModelKey) {
+        let (gone, done) = oneshot::channel();
+        self.command(Command::Discard { model: model.clone(), gone }, done).await;
+    }
+
+    /// Replaces the models that were named at run time, beside those of the configuration. Returns once the view shows it.
+    pub async fn configure(&self, entries: Vec<Entry>) {
+        self.look_with(Some(entries)).await;
+    }
+
+    /// Looks for models now, rather than when the system tells that files have changed. Returns once the view shows it.
+    pub async fn look(&self) {
+        self.look_with(None).await;
+    }
+
+    /// Tells of every swap from now on. Who reads slowly loses the oldest.
+    pub fn swaps(&self) -> broadcast::Receiver<Swap> {
+        self.swaps.subscribe()
     }
 
     /// Tells how fast a model generated, tokens per second.
@@ -105,6 +197,20 @@ impl Handle {
         let (reply, done) = oneshot::channel();
         if self.commands.send(Command::Stop { keep_engines, drain, reply }).await.is_ok() {
             let _stopped = done.await;
+        }
+    }
+
+    async fn look_with(&self, entries: Option<Vec<Entry>>) {
+        let (shown, done) = oneshot::channel();
+        if self.looks.send(Look { entries, shown }).await.is_ok() {
+            // A node that stops shows nothing any more.
+            let _stopping = done.await;
+        }
+    }
+
+    async fn command(&self, command: Command, done: oneshot::Receiver<()>) {
+        if self.commands.send(command).await.is_ok() {
+            let _stopping = done.await;
         }
     }
 

@@ -6,15 +6,19 @@ use engine::llama_cpp::ListedDevice;
 use types::{ByteCount, DeviceName};
 
 use crate::node::Config;
+use crate::ready::Ready;
 use crate::running::Running;
 
-/// What models may use of each device, with nothing loaded. RAM is looked at anew each time: others use it too.
+/// What models may use of each device, with nothing loaded and nothing ready. RAM is looked at anew each time: others use it too.
 pub(crate) fn capacity(
     config: &Config,
     devices: &[ListedDevice],
     running: &[Running],
+    ready: &Ready,
 ) -> BTreeMap<DeviceName, ByteCount> {
-    let held: ByteCount = running.iter().map(|instance| instance.has_taken(&DeviceName::cpu())).sum();
+    let taken: ByteCount = running.iter().map(|instance| instance.has_taken(&DeviceName::cpu())).sum();
+    // Locked pages are gone from what the system calls available, those that an engine has mapped too only once.
+    let held = taken + ready.has_taken(running);
     let ram = config.ram.unwrap_or_else(|| match hardware::ram() {
         Some(ram) => ram.for_models(held),
         None => ByteCount::bytes(u64::MAX),
@@ -42,10 +46,12 @@ pub(crate) fn snapshot(
     config: &Config,
     capacity: BTreeMap<DeviceName, ByteCount>,
     running: &[Running],
+    kept: Vec<placement::Weights>,
 ) -> placement::Snapshot {
     placement::Snapshot {
         capacity,
         residents: running.iter().map(Running::resident).collect(),
+        kept,
         instances_max: config.instances_max,
     }
 }

@@ -13,10 +13,11 @@
 //! ```
 //!
 //! **A load is a job.** The first caller makes it, the others join it; all get the same answer. Jobs wait in the order in
-//! which they came. Idle instances leave for them at once, least recently used first. A busy one is never ended for
-//! another: when a job has waited for [`Config::patience`], the busy instances in its way get no *new* requests, finish
+//! which they came. Weights that are only kept ready leave for them first, then idle instances, least recently used first, all at
+//! once. A busy one is never ended for another: when a job has waited for [`Config::patience`], the busy instances in its way get no *new* requests, finish
 //! those they have, and leave; new requests for them queue behind the job. So two models under a limit of one take turns.
 
+mod choice;
 mod demand;
 mod handle;
 mod ledger;
@@ -25,14 +26,16 @@ mod measurements;
 mod models_folder;
 mod node;
 mod owner;
+mod ready;
 mod routes;
 mod running;
 mod sizing;
 mod speeds;
 mod view;
 
-pub use handle::{Handle, Loaded, NotUnloaded};
-pub use library::{Entry, Library, Model, Settings, Sources};
+pub use choice::{Choice, Considered};
+pub use handle::{Handle, Loaded, NotPinned, NotUnloaded, Swap, Unloaded};
+pub use library::{Declared, Entry, Library, Model, Settings, Sources};
 pub use node::{Config, Node, StartError};
 pub use sizing::wish;
-pub use view::{InstanceView, View, WaitingView};
+pub use view::{InstanceView, ReadyState, ReadyView, View, WaitingView};

@@ -3,7 +3,7 @@
 //! `catalog` says which files are which models and what their headers tell; here is the walking and the opening. What the
 //! header of an unchanged file told is not read again.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use catalog::discover::{self, Found};
 use catalog::{gguf, name, names};
-use types::{ByteCount, CacheType, Mode, ModelId, ModelKey, Pooling};
+use types::{ByteCount, CacheType, Mode, ModelId, ModelKey, Pooling, Provider, Variant};
 
 /// Folders in folders are walked this deep; model collections are two or three.
 const DEPTH_MAX: usize = 8;
@@ -33,17 +33,45 @@ pub struct Sources {
     pub defaults: Settings,
 }
 
-/// A model named in the configuration.
-#[derive(Clone, Debug)]
+impl Sources {
+    /// With these models named beside its own, which go before those of the same name.
+    pub(crate) fn with(&self, entries: &[Entry]) -> Self {
+        let entries = self.entries.iter().chain(entries).cloned().collect();
+        Self { entries, ..self.clone() }
+    }
+}
+
+/// A model that somebody named, in one of its variants.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Entry {
     /// Its id; from the file's name if absent.
     pub id: Option<String>,
-    /// The file, the first of a split set, or a folder with one model.
-    pub path: PathBuf,
+    /// Its variant; from the file if absent.
+    pub variant: Option<Variant>,
+    /// Who runs it. Whoever is not of this machine needs an id and no files.
+    pub provider: Provider,
+    /// Its files, the one that an engine is given first. A single one may be the first of a split set, or a folder with one
+    /// model. They need not be there yet.
+    pub files: Vec<PathBuf>,
+    /// A multimodal projector; one beside the file if absent.
+    pub mmproj: Option<PathBuf>,
+    /// What is said of files that are not there yet.
+    pub declared: Declared,
+    /// The context it is started with where that fits, tokens; less where it does not.
+    pub context_window: Option<u64>,
     /// What it is started to do; from the file if absent.
     pub mode: Option<Mode>,
     /// How it is started.
     pub settings: Settings,
+}
+
+/// What somebody says of a model whose files nobody has read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Declared {
+    /// Its files together.
+    pub file_size: Option<ByteCount>,
+    /// What it needs to run.
+    pub memory: Option<ByteCount>,
 }
 
 /// How a model is started, as far as somebody said. What is left open `fit` decides.
@@ -68,10 +96,20 @@ pub struct Settings {
 pub struct Model {
     /// Its id and variant.
     pub key: ModelKey,
-    /// The file an engine is given.
+    /// Who runs it. Only what this machine runs has files.
+    pub provider: Provider,
+    /// Whether an entry names it, rather than that its file was found.
+    pub named: bool,
+    /// The file an engine is given; empty where there is none.
     pub path: PathBuf,
-    /// All its files together.
+    /// All its files, that one first. They may be missing.
+    pub files: Vec<PathBuf>,
+    /// Whether all its files are there. True where it needs none.
+    pub present: bool,
+    /// All its files together, as far as they are there.
     pub size: ByteCount,
+    /// What was said of files that are not there.
+    pub declared: Declared,
     /// When its first file was changed, seconds since 1970.
     pub modified: u64,
     /// A multimodal projector beside it.
@@ -82,12 +120,35 @@ pub struct Model {
     pub facts: Option<fit::Facts>,
     /// The context it was trained for.
     pub context_native: Option<u64>,
+    /// The context it is started with where that fits, tokens.
+    pub context_window: Option<u64>,
     /// Whether its chat template mentions tools.
     pub knows_tools: bool,
     /// Why the file could not be read; the engine may still be able to.
     pub problem: Option<String>,
     /// How it is started.
     pub settings: Settings,
+}
+
+impl Model {
+    /// Whether it stays whatever happens: its entry says so, or it is one of those `pinned` at run time.
+    pub fn is_pinned(&self, pinned: &BTreeSet<ModelId>) -> bool {
+        self.settings.pinned || pinned.contains(&self.key.id)
+    }
+
+    /// Which of its files are not there, in words; `None` where all are.
+    pub(crate) fn absence(&self) -> Option<String> {
+        if self.present {
+            return None;
+        }
+        let missing: Vec<String> =
+            self.files.iter().filter(|file| !file.is_file()).map(|file| file.display().to_string()).collect();
+        Some(match (missing.as_slice(), &self.problem) {
+            ([], Some(problem)) => problem.clone(),
+            ([], None) => format!("{} was not there when we last looked", self.path.display()),
+            (missing, _) => format!("no such file: {}", missing.join(", ")),
+        })
+    }
 }
 
 /// The models of this machine and their names.
@@ -128,32 +189,39 @@ impl Library {
     /// Looks again; files that have not changed are not read again. Blocks on the disk.
     pub fn rescan(&self, sources: &Sources) -> Self {
         let mut library = Self { read: self.read.clone(), ..Self::default() };
-        let mut found: Vec<(Found, Option<&Entry>)> = Vec::new();
-        for entry in &sources.entries {
-            found.extend(find_entry(entry).map(|model| (model, Some(entry))));
-        }
+        let (local, elsewhere): (Vec<&Entry>, Vec<&Entry>) =
+            sources.entries.iter().partition(|entry| entry.provider.is_local());
+        let mut named: Vec<(Found, &Entry)> =
+            local.into_iter().filter_map(|entry| Some((find_entry(entry)?, entry))).collect();
+        let mut found: Vec<Found> = Vec::new();
         for folder in &sources.folders {
-            found.extend(discover::in_folder(folder, walk(folder)).into_iter().map(|model| (model, None)));
+            found.extend(discover::in_folder(folder, walk(folder)));
         }
         if let Some(cache) = &sources.hf_cache {
-            let cached = discover::in_hub_cache(cache, walk(cache), &main_revisions(cache));
-            found.extend(cached.into_iter().map(|model| (model, None)));
+            found.extend(discover::in_hub_cache(cache, walk(cache), &main_revisions(cache)));
         }
-        let by_key: HashMap<(ModelKey, PathBuf), &Entry> = found
-            .iter()
-            .filter_map(|(model, entry)| Some(((model.key.clone(), model.path().to_owned()), (*entry)?)))
-            .collect();
+        // A file that an entry names has that name and no other.
+        let taken: HashSet<PathBuf> = named.iter().flat_map(|(model, _)| model.files.iter().cloned()).collect();
+        found.retain(|model| !model.files.iter().any(|file| taken.contains(file)));
+        for (model, entry) in &mut named {
+            take_from_found(model, entry, &mut found);
+        }
 
+        let mut entries: HashMap<(ModelKey, PathBuf), &Entry> = HashMap::new();
         let mut models: Vec<(Found, Arc<Read>)> = Vec::new();
-        for (mut model, entry) in found {
+        let all = named.into_iter().map(|(model, entry)| (model, Some(entry)));
+        for (mut model, entry) in all.chain(found.into_iter().map(|model| (model, None))) {
             let read = library.read_file(&model);
             if let Ok(header) = &read.header {
                 if !header.is_loadable && entry.is_none() {
                     continue;
                 }
                 if model.key.variant.as_str().is_empty() {
-                    model.key.variant = types::Variant::new(header.quantization.as_str());
+                    model.key.variant = Variant::new(header.quantization.as_str());
                 }
+            }
+            if let Some(entry) = entry {
+                entries.entry((model.key.clone(), model.path().to_owned())).or_insert(entry);
             }
             models.push((model, read));
         }
@@ -166,21 +234,52 @@ impl Library {
                 "two files have the name {}; the second is not served", shadowed.model.key
             );
         }
-        library.by_name = names::index(&settled.models, |model| names::everyday_rank(&model.key.variant));
+        let is_here = |model: &Found| model.files.iter().all(|file| file.exists());
+        let rank = |model: &Found| (!is_here(model), names::everyday_rank(&model.key.variant));
+        let names = names::index(&settled.models, rank);
         for model in &settled.models {
-            let read = &reads[model.path()];
-            let stem_key = (name_of_entry(model), model.path().to_owned());
-            let entry = by_key.get(&stem_key).or_else(|| by_key.get(&(model.key.clone(), model.path().to_owned())));
-            library.models.push(Arc::new(describe(model, read, entry.copied(), &sources.defaults)));
+            let entry = entries.get(&(model.key.clone(), model.path().to_owned()));
+            let model = describe(model, &reads[model.path()], entry.copied(), &sources.defaults);
+            library.models.push(Arc::new(model));
         }
         library.read.retain(|path, _| reads.contains_key(path));
+        let names: HashMap<String, ModelKey> =
+            names.into_iter().map(|(name, index)| (name, settled.models[index].key.clone())).collect();
+        library.add_elsewhere(&elsewhere, names);
         library.variants = library.group_variants();
         library
+    }
+
+    /// Adds the models that others run, and settles what each name means. Their ids go before those of files.
+    fn add_elsewhere(&mut self, entries: &[&Entry], mut names: HashMap<String, ModelKey>) {
+        let mut keys: HashSet<ModelKey> = HashSet::new();
+        for entry in entries {
+            let Some(id) = &entry.id else { continue };
+            let variant = entry.variant.clone().unwrap_or_else(|| Variant::new(""));
+            let key = ModelKey { id: ModelId::new(id.as_str()), variant };
+            if !keys.insert(key.clone()) {
+                continue;
+            }
+            self.models.retain(|model| model.key != key);
+            names.insert(id.clone(), key.clone());
+            names.insert(key.to_string(), key.clone());
+            self.models.push(Arc::new(of_provider(key, entry)));
+        }
+        self.models.sort_by(|one, other| one.key.cmp(&other.key));
+        let places: HashMap<&ModelKey, usize> =
+            self.models.iter().enumerate().map(|(index, model)| (&model.key, index)).collect();
+        self.by_name = names.into_iter().filter_map(|(name, key)| Some((name, *places.get(&key)?))).collect();
     }
 
     /// The model that a name means.
     pub fn find(&self, name: &str) -> Option<Arc<Model>> {
         self.by_name.get(name).and_then(|&index| self.models.get(index)).cloned()
+    }
+
+    /// The model of this key.
+    pub fn get(&self, key: &ModelKey) -> Option<Arc<Model>> {
+        let index = self.models.binary_search_by(|model| model.key.cmp(key)).ok()?;
+        self.models.get(index).cloned()
     }
 
     /// All models, sorted by key.
@@ -235,7 +334,10 @@ impl Library {
             return Arc::clone(read);
         }
         let header = read_headers(model).inspect_err(|problem| {
-            tracing::warn!(file = %model.path().display(), problem, "cannot read a model file");
+            // One that is yet to come is nobody's fault.
+            if modified.is_some() {
+                tracing::warn!(file = %model.path().display(), problem, "cannot read a model file");
+            }
         });
         let read = Arc::new(Read { size: model.size, modified, header });
         self.read.insert(model.path().to_owned(), Arc::clone(&read));
@@ -250,65 +352,122 @@ fn describe(model: &Found, read: &Read, entry: Option<&Entry>, defaults: &Settin
         let missing: Vec<_> = model.missing.iter().map(ToString::to_string).collect();
         format!("of its set of files these are missing: {}", missing.join(", "))
     });
+    let files_present = model.files.iter().all(|file| file.is_file());
+    let projector_present = model.projector.as_deref().is_none_or(Path::is_file);
     Model {
         key: model.key.clone(),
+        provider: Provider::Llama,
+        named: entry.is_some(),
         path: model.path().to_owned(),
+        files: model.files.iter().chain(&model.projector).cloned().collect(),
+        present: model.is_complete() && files_present && projector_present,
         size: model.size,
+        declared: entry.map(|entry| entry.declared).unwrap_or_default(),
         modified: read.modified.and_then(|at| at.duration_since(UNIX_EPOCH).ok()).map_or(0, |since| since.as_secs()),
         mmproj: model.projector.clone(),
         mode: entry.and_then(|entry| entry.mode).or(header.map(|header| header.mode)).unwrap_or_default(),
         facts: header.map(|header| header.facts.clone().with_projector(projector_size)),
         context_native: header.and_then(|header| header.context_native),
+        context_window: entry.and_then(|entry| entry.context_window),
         knows_tools: header.is_some_and(|header| header.knows_tools),
         problem: incomplete.or_else(|| read.header.as_ref().err().cloned()),
         settings: entry.map_or_else(|| defaults.clone(), |entry| entry.settings.clone()),
     }
 }
 
-/// The key before an empty variant was filled in from the header.
-fn name_of_entry(model: &Found) -> ModelKey {
-    ModelKey { id: model.key.id.clone(), variant: types::Variant::new("") }
+/// A model that somebody else runs, or nobody.
+fn of_provider(key: ModelKey, entry: &Entry) -> Model {
+    Model {
+        key,
+        provider: entry.provider,
+        named: true,
+        path: PathBuf::new(),
+        files: Vec::new(),
+        present: true,
+        size: ByteCount::ZERO,
+        declared: entry.declared,
+        modified: 0,
+        mmproj: None,
+        mode: entry.mode.unwrap_or_default(),
+        facts: None,
+        context_native: None,
+        context_window: entry.context_window,
+        knows_tools: true,
+        problem: None,
+        settings: entry.settings.clone(),
+    }
 }
 
-/// What a configured entry points to. A file that does not exist is a model all the same: asking for it tells why not.
+/// What an entry names. A file that does not exist is a model all the same: asking for it tells why not.
 fn find_entry(entry: &Entry) -> Option<Found> {
-    let is_folder = entry.path.is_dir();
-    let folder = if is_folder { entry.path.as_path() } else { entry.path.parent().unwrap_or(Path::new(".")) };
-    let files = if is_folder { walk(folder) } else { list(folder) };
-    let mut found = discover::in_folder(folder, files);
-    let position = if is_folder {
-        if found.len() > 1 {
-            tracing::warn!(
-                path = %entry.path.display(),
-                "a folder named as one model holds {} of them; the first is taken", found.len()
-            );
-        }
-        (!found.is_empty()).then_some(0)
-    } else {
-        found.iter().position(|model| model.files.contains(&entry.path))
-    };
-    let mut model = match position {
-        Some(index) => found.swap_remove(index),
-        None => missing(&entry.path)?,
+    let mut model = match entry.files.as_slice() {
+        [] => return None,
+        [path] => find_single(path)?,
+        files => of_files(files)?,
     };
     if let Some(id) = &entry.id {
         model.key.id = ModelId::new(id.as_str());
         model.stem = id.clone();
     }
+    if let Some(variant) = &entry.variant {
+        model.key.variant = variant.clone();
+        if entry.id.is_some() {
+            model.stem = model.key.to_string();
+        }
+    }
+    if entry.mmproj.is_some() {
+        model.projector = entry.mmproj.clone();
+    }
     Some(model)
 }
 
-fn missing(path: &Path) -> Option<Found> {
-    let stem = path.file_stem()?.to_str()?.to_owned();
+/// A file, with the others of its set and its projector; or the model in a folder.
+fn find_single(path: &Path) -> Option<Found> {
+    let is_folder = path.is_dir();
+    let folder = if is_folder { path } else { path.parent().unwrap_or(Path::new(".")) };
+    let files = if is_folder { walk(folder) } else { list(folder) };
+    let mut found = discover::in_folder(folder, files);
+    let position = if is_folder {
+        if found.len() > 1 {
+            tracing::warn!(
+                path = %path.display(), "a folder named as one model holds {} of them; the first is taken", found.len()
+            );
+        }
+        (!found.is_empty()).then_some(0)
+    } else {
+        found.iter().position(|model| model.files.iter().any(|file| file == path))
+    };
+    match position {
+        Some(index) => Some(found.swap_remove(index)),
+        None => of_files(&[path.to_owned()]),
+    }
+}
+
+/// A model of exactly these files, whether or not they are there.
+fn of_files(files: &[PathBuf]) -> Option<Found> {
+    let stem = files.first()?.file_stem()?.to_str()?;
+    let stem = name::shard(stem).map_or(stem, |shard| shard.stem).to_owned();
     Some(Found {
         key: name::key(&stem),
         stem,
-        files: vec![path.to_owned()],
-        size: length(path),
+        files: files.to_vec(),
+        size: files.iter().map(|file| length(file)).sum(),
         missing: Vec::new(),
         projector: None,
         repository: None,
     })
+}
+
+/// Files of this name that lie elsewhere serve an entry whose own are not there.
+fn take_from_found(model: &mut Found, entry: &Entry, found: &mut Vec<Found>) {
+    if entry.id.is_none() || model.files.iter().all(|file| file.exists()) {
+        return;
+    }
+    if let Some(index) = found.iter().position(|other| other.key == model.key && other.is_complete()) {
+        let other = found.swap_remove(index);
+        model.projector = model.projector.take().filter(|projector| projector.exists()).or(other.projector);
+        (model.files, model.size) = (other.files, other.size);
+    }
 }
 
 fn read_headers(model: &Found) -> Result<Header, String> {

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use notify::{RecursiveMode, Watcher};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 
 use crate::handle::Command;
-use crate::library::{Library, Sources};
+use crate::library::{Entry, Library, Sources};
 
 /// A file that is being copied changes many times; it is looked at once it has been quiet for this long.
 const QUIET: Duration = Duration::from_millis(300);
@@ -18,8 +18,24 @@ const QUIET_MAX: Duration = Duration::from_secs(10);
 /// Folders that do not exist yet cannot be watched; and not every file system tells of its changes.
 const LOOK_PERIOD: Duration = Duration::from_secs(60);
 
-/// Sends [`Command::Found`] whenever something changed, from a task of `tracker`, until the owner is gone.
-pub(crate) fn watch(library: Library, sources: Sources, commands: mpsc::Sender<Command>, tracker: &TaskTracker) {
+/// A wish to look now. The sender is told once the owner shows what was seen.
+#[derive(Debug)]
+pub(crate) struct Look {
+    /// Models that are named from now on beside those of the configuration; `None` leaves them as they are.
+    pub(crate) entries: Option<Vec<Entry>>,
+    pub(crate) shown: oneshot::Sender<()>,
+}
+
+/// Sends [`Command::Found`] whenever something changed or somebody wants us to look, from a task of `tracker`, until the
+/// owner is gone. `configured` is what stays of `sources` when others are named at run time.
+pub(crate) fn watch(
+    library: Library,
+    configured: Sources,
+    mut sources: Sources,
+    commands: mpsc::Sender<Command>,
+    mut looks: mpsc::Receiver<Look>,
+    tracker: &TaskTracker,
+) {
     tracker.spawn(async move {
         let changed = Arc::new(Notify::new());
         let mut watcher = watcher(&changed);
@@ -29,15 +45,25 @@ pub(crate) fn watch(library: Library, sources: Sources, commands: mpsc::Sender<C
             if let Some(watcher) = &mut watcher {
                 watch_new_folders(watcher, &sources, &mut watched);
             }
+            let mut shown = None;
+            // Each arm waits on a channel, a stored permit or a timer: nothing is lost when another is taken.
             tokio::select! {
                 () = commands.closed() => return,
+                Some(look) = looks.recv() => {
+                    if let Some(entries) = look.entries {
+                        sources = configured.with(&entries);
+                    }
+                    shown = Some(look.shown);
+                }
                 () = changed.notified() => settle(&changed).await,
                 () = tokio::time::sleep(LOOK_PERIOD) => {}
             }
-            let (before, sources) = (library.clone(), sources.clone());
-            let looked = tokio::task::spawn_blocking(move || before.rescan(&sources)).await;
+            let (before, places) = (library.clone(), sources.clone());
+            let looked = tokio::task::spawn_blocking(move || before.rescan(&places)).await;
             let Ok(next) = looked else { return };
-            if !next.same_as(&library) && commands.send(Command::Found(next.clone())).await.is_err() {
+            if (shown.is_some() || !next.same_as(&library))
+                && commands.send(Command::Found { library: next.clone(), shown }).await.is_err()
+            {
                 return;
             }
             library = next;
@@ -60,9 +86,10 @@ fn watcher(changed: &Arc<Notify>) -> Option<notify::RecommendedWatcher> {
 }
 
 fn watch_new_folders(watcher: &mut notify::RecommendedWatcher, sources: &Sources, watched: &mut Vec<PathBuf>) {
-    let files = sources.entries.iter().filter_map(|entry| {
-        if entry.path.is_dir() { Some((entry.path.as_path(), true)) } else { Some((entry.path.parent()?, false)) }
-    });
+    let files =
+        sources.entries.iter().flat_map(|entry| &entry.files).filter_map(|path| {
+            if path.is_dir() { Some((path.as_path(), true)) } else { Some((path.parent()?, false)) }
+        });
     let folders = sources.folders.iter().chain(&sources.hf_cache).map(|folder| (folder.as_path(), true));
     for (folder, deep) in folders.chain(files) {
         if watched.iter().any(|known| known == folder) || !Path::is_dir(folder) {

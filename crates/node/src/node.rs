@@ -1,5 +1,6 @@
 //! Setting a node up: its configuration, and the start of its owner and of those who bring it news.
 
+use std::collections::BTreeSet;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,17 +8,22 @@ use std::time::Duration;
 
 use engine::{Folders, LogWatch, Policy, PromptCaches, Records};
 use route::Table;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio_util::task::TaskTracker;
-use types::ByteCount;
+use types::{ByteCount, ModelId, Variant};
 
 use crate::handle::{Command, Handle};
-use crate::library::{Library, Sources};
+use crate::library::{Entry, Library, Sources};
 use crate::models_folder;
 use crate::owner::Owner;
+use crate::ready::Ready;
 
 /// Commands come from callers that wait, and those are bounded by `waiting_max`; this is room for bursts.
 const INPUTS_MAX: usize = 1024;
+/// People and downloads that want us to look at the same time.
+const LOOKS_MAX: usize = 64;
+/// Swaps that are kept for who reads slowly.
+const SWAPS_MAX: usize = 256;
 
 /// How the node is set up.
 #[derive(Clone, Debug)]
@@ -48,6 +54,14 @@ pub struct Config {
     pub in_flight_max: u64,
     /// How long a load waits for busy instances before those get no new requests.
     pub patience: Duration,
+    /// Models that are named at run time, as they are at the start; see [`Handle::configure`].
+    pub entries: Vec<Entry>,
+    /// Models that are pinned from the start.
+    pub pinned: BTreeSet<ModelId>,
+    /// What weights may take of RAM that are kept there for models that are not loaded; zero keeps none.
+    pub ready_budget: ByteCount,
+    /// The variant that is taken where a name leaves it open and it fits.
+    pub default_variant: Option<Variant>,
 }
 
 /// The node could not start.
@@ -92,10 +106,13 @@ impl Node {
 
         let (commands, inputs) = mpsc::channel(INPUTS_MAX);
         let (changes, changed) = mpsc::channel(INPUTS_MAX);
-        let library = Library::scan(&config.sources);
+        let library = Library::scan(&config.sources.with(&config.entries));
         let (view, view_reader) = watch::channel(Arc::default());
+        let (looks, looks_wanted) = mpsc::channel(LOOKS_MAX);
         let handle = Handle {
             commands: commands.clone(),
+            looks,
+            swaps: broadcast::Sender::new(SWAPS_MAX),
             view: view_reader,
             left: Arc::default(),
             speeds: Arc::default(),
@@ -103,12 +120,16 @@ impl Node {
             load_wait_max: config.policy.patience.longest_swap(),
         };
 
-        let mut owner = Owner::new(config, library, folders, table, view, &handle, changes, tracker.clone());
+        let (weights, weights_changed) = mpsc::channel(INPUTS_MAX);
+        let ready = Ready::new(config.ready_budget, weights, tracker.clone());
+        let mut owner = Owner::new(config, library, folders, table, view, &handle, changes, ready, tracker.clone());
         owner.adopt().await;
         owner.publish();
-        models_folder::watch(owner.library().clone(), owner.config().sources.clone(), commands.clone(), tracker);
+        let (library, config) = (owner.library().clone(), owner.config());
+        let (configured, sources) = (config.sources.clone(), config.sources.with(&config.entries));
+        models_folder::watch(library, configured, sources, commands.clone(), looks_wanted, tracker);
         ask_for_devices(owner.config().llama_server.clone(), commands, tracker);
-        tracker.spawn(owner.run(inputs, changed));
+        tracker.spawn(owner.run(inputs, changed, weights_changed));
         Ok(handle)
     }
 }

@@ -3,7 +3,7 @@
 //! After everything that happens, [`Owner::advance`] lets waiting loads proceed as far as
 //! they can, and what changed is published. Decisions are asked of `fit` and `placement`; processes belong to `engine`.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,15 +11,19 @@ use engine::llama_cpp::ListedDevice;
 use engine::{Folders, Instance, Launch};
 use placement::{Decision, Occupancy};
 use route::{Blocker, IdleSignal, Routes, Table, Target, Unavailable};
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{Notify, broadcast, mpsc, oneshot, watch};
 use tokio_util::task::TaskTracker;
-use types::{ByteCount, DeviceName, FailureClass, InstanceId, InstanceState, LoadFailure, MemoryUse, ModelKey};
+use types::{
+    ByteCount, DeviceName, FailureClass, InstanceId, InstanceState, LoadFailure, MemoryUse, ModelId, ModelKey,
+};
 
-use crate::demand::{Pending, Waiter};
-use crate::handle::{Command, Handle, NotUnloaded};
+use crate::choice::{self, Candidate, Choice, Fit};
+use crate::demand::{Displaced, Pending, Waiter};
+use crate::handle::{Command, Handle, Loaded, NotPinned, NotUnloaded, Swap, Unloaded};
 use crate::library::{Library, Model};
 use crate::measurements::{Measurements, Start};
 use crate::node::Config;
+use crate::ready::{self, Afterwards, Ready};
 use crate::running::{Going, Running};
 use crate::speeds::Speeds;
 use crate::view::{View, WaitingView};
@@ -31,6 +35,8 @@ const REST_AFTER_CRASHES: Duration = Duration::from_secs(60);
 const REST_AFTER_FAILURE: Duration = Duration::from_secs(5);
 /// An instance that is unloaded by hand lets requests in flight go on for this long.
 const UNLOAD_DRAIN: Duration = Duration::from_secs(300);
+/// A variant whose files are about to be deleted is not loaded for this long, unless somebody has looked since.
+const REST_AFTER_DISCARD: Duration = Duration::from_secs(5);
 /// What a caller is told to wait where nothing better is known.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 /// The same where a pinned model is in the way: it takes a person to unload it.
@@ -46,6 +52,19 @@ pub(crate) struct Owner {
     pending: VecDeque<Pending>,
     /// Models that failed to load or whose crash loop was cut, why, and until when they rest.
     resting: HashMap<ModelKey, (LoadFailure, Instant)>,
+    /// Models that are pinned at run time.
+    pinned: Arc<BTreeSet<ModelId>>,
+    /// Weights in RAM.
+    ready: Ready,
+    /// Models that others run and somebody asked to be loaded, in that order.
+    provided: Vec<ModelKey>,
+    /// Variants whose files are about to be deleted, and until when they rest.
+    discarded: HashMap<ModelKey, Instant>,
+    /// Those who wait until nothing is left of one.
+    discards: Vec<(ModelKey, oneshot::Sender<()>)>,
+    /// Those who wait until what they asked for is shown.
+    to_be_shown: Vec<oneshot::Sender<()>>,
+    swaps: broadcast::Sender<Swap>,
     /// What the engine sees; `None` until it has said.
     devices: Option<Vec<ListedDevice>>,
     /// What models may use of each device, as it was when this turn began.
@@ -76,9 +95,17 @@ impl Owner {
         view: watch::Sender<Arc<View>>,
         handle: &Handle,
         changes: mpsc::Sender<InstanceId>,
+        ready: Ready,
         tracker: TaskTracker,
     ) -> Self {
         Self {
+            pinned: Arc::new(config.pinned.clone()),
+            ready,
+            provided: Vec::new(),
+            discarded: HashMap::new(),
+            discards: Vec::new(),
+            to_be_shown: Vec::new(),
+            swaps: handle.swaps.clone(),
             measurements: Measurements::open(config.data_dir.join("measurements.json")),
             library: Arc::new(library),
             instances: Vec::new(),
@@ -107,7 +134,12 @@ impl Owner {
         &self.library
     }
 
-    pub(crate) async fn run(mut self, mut commands: mpsc::Receiver<Command>, mut changed: mpsc::Receiver<InstanceId>) {
+    pub(crate) async fn run(
+        mut self,
+        mut commands: mpsc::Receiver<Command>,
+        mut changed: mpsc::Receiver<InstanceId>,
+        mut weights: mpsc::Receiver<ready::Event>,
+    ) {
         loop {
             let wake = self.next_wake();
             // Each arm waits on a channel or a stored permit: nothing is lost when another arm is taken.
@@ -122,13 +154,16 @@ impl Owner {
                     None => return,
                 },
                 Some(id) = changed.recv() => self.instance_changed(&id),
+                Some(event) = weights.recv() => self.ready.told(event),
                 () = self.idle.told() => self.drained(),
                 () = self.left.notified() => {}
                 () = tokio::time::sleep_until(wake.into()) => self.unload_idle(),
             }
             self.look_at_the_machine();
             self.advance();
+            self.settle_weights();
             self.publish();
+            self.tell_who_waits();
         }
     }
 
@@ -136,17 +171,32 @@ impl Owner {
         match command {
             Command::Want { name, context, waiter } => self.want(&name, context, waiter),
             Command::Unload { name, reply } => self.unload(&name, reply),
-            Command::Found(library) => self.found(library),
+            Command::Pin { name, pinned, reply } => {
+                let _left = reply.send(self.pin(&name, pinned));
+            }
+            Command::KeepReady { models, shown } => {
+                self.ready.want(models);
+                self.to_be_shown.push(shown);
+            }
+            Command::Discard { model, gone } => self.discard(model, gone),
+            Command::Found { library, shown } => self.found(library, shown),
             Command::Devices(devices) => self.devices_listed(devices),
             Command::Stop { .. } => unreachable!("handled where the loop can end"),
         }
     }
 
     /// The models have changed. One whose file is another now need not rest for what the old one did.
-    fn found(&mut self, library: Library) {
+    fn found(&mut self, library: Library, shown: Option<oneshot::Sender<()>>) {
         let before = std::mem::replace(&mut self.library, Arc::new(library));
-        let same = |key: &ModelKey| before.find(&key.to_string()) == self.library.find(&key.to_string());
+        let same = |key: &ModelKey| before.get(key) == self.library.get(key);
         self.resting.retain(|key, _| same(key));
+        self.provided.retain(|key| self.library.get(key).is_some_and(|model| !model.provider.is_local()));
+        self.ready.library_changed(&before, &self.library);
+        if let Some(shown) = shown {
+            // Somebody looked: whatever was to be deleted is.
+            self.discarded.clear();
+            self.to_be_shown.push(shown);
+        }
     }
 
     /// The engine has said what it sees. What was adopted holds memory already; that is models' memory too.
@@ -166,6 +216,10 @@ impl Owner {
             waiter.refuse(Unavailable::NotFound { name: name.to_owned(), known: self.library.some_names() });
             return;
         };
+        if !model.provider.is_local() {
+            self.provide(&model, waiter);
+            return;
+        }
         let by_hand = matches!(waiter, Waiter::Load(_));
         let full = self.waiting() >= self.config.waiting_max;
         if let Some(instance) = self.instances.iter_mut().find(|one| one.model.key == model.key && one.suits(context)) {
@@ -173,6 +227,11 @@ impl Owner {
                 None if full => waiter.refuse(self.queue_full()),
                 _ => instance.take_over(vec![waiter], self.config.in_flight_max),
             }
+            return;
+        }
+        let (model, choice, open) = self.choose_where_open(name, model, context);
+        if self.is_discarded(&model.key) {
+            waiter.refuse(was_unloaded(&model.key));
             return;
         }
         if by_hand {
@@ -185,7 +244,8 @@ impl Owner {
             self.resting.remove(&model.key);
         }
         let joined = |pending: &&mut Pending| {
-            *pending.key() == model.key && (context.is_none() || pending.context_requested == context)
+            let same_model = *pending.key() == model.key && pending.open == open;
+            same_model && (context.is_none() || pending.context_requested == context)
         };
         if full {
             waiter.refuse(self.queue_full());
@@ -200,6 +260,9 @@ impl Owner {
                 waiters: vec![waiter],
                 since: Instant::now(),
                 blockers: Vec::new(),
+                open,
+                choice,
+                displaced: Vec::new(),
             });
         }
     }
@@ -214,7 +277,7 @@ impl Owner {
         Unavailable::QueueFull { waiting: self.waiting(), limit: self.config.waiting_max, retry_after: RETRY_AFTER }
     }
 
-    fn unload(&mut self, name: &str, reply: oneshot::Sender<Result<ModelKey, NotUnloaded>>) {
+    fn unload(&mut self, name: &str, reply: oneshot::Sender<Result<Unloaded, NotUnloaded>>) {
         // A model whose file is gone may run on; it is known by its own name then.
         let runs = |one: &&Running| one.model.key.id.as_str() == name || one.model.key.to_string() == name;
         let gone = || self.instances.iter().find(runs).map(|one| Arc::clone(&one.model));
@@ -222,31 +285,204 @@ impl Owner {
             let _left = reply.send(Err(NotUnloaded::NotFound { name: name.to_owned() }));
             return;
         };
-        // Those who wait for it to be loaded are told as those are for whom it loads already.
-        let waiting = std::mem::take(&mut self.pending);
-        let (unwanted, others) = waiting.into_iter().partition(|pending| *pending.key() == model.key);
-        self.pending = others;
-        let unwanted: VecDeque<Pending> = unwanted;
-        unwanted.into_iter().for_each(|pending| pending.refuse(&was_unloaded(&model.key)));
+        self.refuse_waiting(&model.key);
         match self.instances.iter_mut().find(|one| one.model.key == model.key) {
             Some(instance) => {
                 instance.mourners.push((model.key.clone(), reply));
                 if instance.going != Going::Leaves {
+                    if instance.pinned {
+                        instance.afterwards = Afterwards::Kept;
+                    }
                     instance.leave(UNLOAD_DRAIN);
                 }
             }
             None => {
-                let _left = reply.send(Ok(model.key.clone()));
+                self.provided.retain(|key| *key != model.key);
+                let kept = self.ready.unload(&model.key, model.is_pinned(&self.pinned));
+                let _left = reply.send(Ok(Unloaded { model: model.key.clone(), kept }));
             }
         }
     }
 
+    /// Those who wait for it to be loaded are told as those are for whom it loads already.
+    fn refuse_waiting(&mut self, key: &ModelKey) {
+        let waiting = std::mem::take(&mut self.pending);
+        let (unwanted, others) = waiting.into_iter().partition(|pending| pending.key() == key);
+        self.pending = others;
+        let unwanted: VecDeque<Pending> = unwanted;
+        unwanted.into_iter().for_each(|pending| pending.refuse(&was_unloaded(key)));
+    }
+
+    /// A model that others run is loaded as soon as somebody says so.
+    fn provide(&mut self, model: &Model, waiter: Waiter) {
+        let context = model.context_window.unwrap_or(0);
+        match waiter {
+            Waiter::Load(reply) => {
+                if !self.provided.contains(&model.key) {
+                    self.provided.push(model.key.clone());
+                }
+                let loaded = Loaded { model: model.key.clone(), context, load_time: Duration::ZERO, choice: None };
+                let _left = reply.send(Ok(loaded));
+            }
+            Waiter::Request(_) => waiter.refuse(Unavailable::LoadFailed(Box::new(LoadFailure {
+                model: model.key.clone(),
+                context_requested: None,
+                class: FailureClass::BackendError,
+                message: format!("it is run by `{}`, not by an engine of this machine", model.provider),
+                engine_log: String::new(),
+            }))),
+        }
+    }
+
+    fn pin(&mut self, name: &str, pinned: bool) -> Result<ModelId, NotPinned> {
+        let name = || name.to_owned();
+        let model = self.resolve(&name()).ok_or_else(|| NotPinned::NotFound { name: name() })?;
+        if !pinned && model.settings.pinned {
+            return Err(NotPinned::Configured { name: name() });
+        }
+        let id = &model.key.id;
+        let pins = Arc::make_mut(&mut self.pinned);
+        if pinned {
+            pins.insert(id.clone());
+        } else {
+            pins.remove(id);
+        }
+        for instance in &mut self.instances {
+            instance.pinned = instance.model.is_pinned(&self.pinned);
+        }
+        Ok(id.clone())
+    }
+
+    fn discard(&mut self, key: ModelKey, gone: oneshot::Sender<()>) {
+        self.refuse_waiting(&key);
+        self.provided.retain(|provided| *provided != key);
+        self.ready.release(&key);
+        if let Some(instance) = self.instances.iter_mut().find(|one| one.model.key == key) {
+            instance.afterwards = Afterwards::Forgotten;
+            instance.leave(Duration::ZERO);
+        }
+        let now = Instant::now();
+        self.discarded.retain(|_, until| *until > now);
+        self.discarded.insert(key.clone(), now + REST_AFTER_DISCARD);
+        self.discards.push((key, gone));
+    }
+
+    fn is_discarded(&self, key: &ModelKey) -> bool {
+        self.discarded.get(key).is_some_and(|until| *until > Instant::now())
+    }
+
+    /// The model that a name means: of several variants one that runs, else one that is waited for, else one that is
+    /// ready, else the default one.
     fn resolve(&self, name: &str) -> Option<Arc<Model>> {
-        routes::resolve(&self.library, &self.instances, name)
+        let runs = |one: &&Running| one.model.key.id.as_str() == name && one.going != Going::Leaves;
+        let waits = || self.pending.iter().find(|pending| pending.key().id.as_str() == name);
+        if self.library.find(name).is_some_and(|model| model.key.id.as_str() == name)
+            && !self.instances.iter().any(|one| runs(&one))
+            && let Some(pending) = waits()
+        {
+            return Some(Arc::clone(&pending.model));
+        }
+        routes::resolve(&self.library, &self.instances, &self.ready.keys(), name)
     }
 
     fn look_at_the_machine(&mut self) {
-        self.capacity = ledger::capacity(&self.config, self.devices.as_deref().unwrap_or_default(), &self.instances);
+        let devices = self.devices.as_deref().unwrap_or_default();
+        self.capacity = ledger::capacity(&self.config, devices, &self.instances, &self.ready);
+    }
+
+    /// The machine as `placement` sees it for a load of `model` that needs `need`.
+    fn snapshot(&self, model: &ModelKey, need: &MemoryUse) -> placement::Snapshot {
+        let is_pinned = |model: &Model| model.is_pinned(&self.pinned);
+        let kept = self.ready.weights(&self.instances, Some((model, need)), is_pinned);
+        ledger::snapshot(&self.config, self.capacity.clone(), &self.instances, kept)
+    }
+
+    // ---- which variant ----
+
+    /// Where `name` leaves the variant open and none runs or is waited for, the one that fits best, and why. True if what
+    /// there is to choose by is not known yet.
+    fn choose_where_open(
+        &mut self,
+        name: &str,
+        model: Arc<Model>,
+        context: Option<u64>,
+    ) -> (Arc<Model>, Option<Choice>, bool) {
+        let id = &model.key.id;
+        let runs = self.instances.iter().any(|one| one.model.key.id == *id && one.going != Going::Leaves);
+        let waits = self.pending.iter().any(|pending| pending.key().id == *id && !pending.open);
+        if id.as_str() != name || runs || waits || self.library.variants_of(id).len() < 2 {
+            return (model, None, false);
+        }
+        if self.devices.is_none() {
+            return (model, None, true);
+        }
+        self.look_at_the_machine();
+        match self.choose(&model.key.id, context) {
+            Some((model, choice)) => (model, Some(choice), false),
+            None => (model, None, false),
+        }
+    }
+
+    fn choose(&self, id: &ModelId, context: Option<u64>) -> Option<(Arc<Model>, Choice)> {
+        let models: Vec<&Arc<Model>> =
+            self.library.models().filter(|model| model.key.id == *id && model.provider.is_local()).collect();
+        let candidate = |model: &&Arc<Model>| Candidate {
+            variant: model.key.variant.clone(),
+            size: model.size,
+            fit: self.fit_of(model, context),
+            ready: self.ready.has(&model.key),
+        };
+        let candidates: Vec<Candidate> = models.iter().map(candidate).collect();
+        let said = self
+            .config
+            .default_variant
+            .as_ref()
+            .filter(|default| candidates.iter().any(|one| choice::same(&one.variant, default)));
+        let meant = self.library.find(id.as_str()).map(|model| model.key.variant.clone());
+        let none_is_here = candidates.iter().all(|one| one.fit == Fit::Absent);
+        let default = said.or(meant.as_ref().filter(|_| none_is_here));
+        let (variant, choice) = choice::choose(&candidates, default)?;
+        let model = models.into_iter().find(|model| model.key.variant == variant)?;
+        Some((Arc::clone(model), choice))
+    }
+
+    fn fit_of(&self, model: &Model, context: Option<u64>) -> Fit {
+        if !model.present || self.is_discarded(&model.key) {
+            return Fit::Absent;
+        }
+        let sized = sizing::size(model, context, &self.capacity, self.config.context_max, &self.measurements);
+        let sizing::Sized { need: needs, whole, .. } = match sized {
+            Ok(sized) => sized,
+            Err(misfit) => return Fit::Never(misfit.message),
+        };
+        let leaves =
+            |id: &InstanceId| self.instances.iter().any(|one| one.id == *id && one.occupancy() == Occupancy::Leaving);
+        match placement::admit(&self.snapshot(&model.key, &needs), &needs) {
+            Decision::Start { .. } => Fit::Now { needs, whole },
+            Decision::Wait { drain, blockers } if drain.is_empty() && blockers.iter().all(leaves) => {
+                Fit::Now { needs, whole }
+            }
+            Decision::Wait { .. } => Fit::Later(needs),
+            Decision::Barred { .. } => Fit::Barred(needs),
+            Decision::Refuse { short } => Fit::Never(sizing::shortage_text(&short)),
+        }
+    }
+
+    /// Chooses for those who came before there was anything to choose by.
+    fn choose_what_was_left_open(&mut self) {
+        for index in 0..self.pending.len() {
+            if !self.pending[index].open {
+                continue;
+            }
+            let (id, context) = (self.pending[index].key().id.clone(), self.pending[index].context_requested);
+            let chosen = self.choose(&id, context);
+            let pending = &mut self.pending[index];
+            pending.open = false;
+            if let Some((model, choice)) = chosen {
+                tracing::info!(model = %model.key, reason = choice.reason, "chose a variant");
+                (pending.model, pending.choice) = (model, Some(choice));
+            }
+        }
     }
 
     // ---- loads ----
@@ -264,13 +500,19 @@ impl Owner {
         if self.devices.is_none() {
             return;
         }
+        self.choose_what_was_left_open();
         let mut queue = std::mem::take(&mut self.pending);
-        let mut yielding: Vec<InstanceId> = Vec::new();
+        let mut yielding: Vec<(InstanceId, ModelKey)> = Vec::new();
         let mut blocked = false;
         while let Some(mut pending) = queue.pop_front() {
             let own = self.instances.iter().position(|one| one.model.key == *pending.key());
             if let Some(index) = own.filter(|&index| self.instances[index].suits(pending.context_requested)) {
                 self.instances[index].take_over(pending.waiters, self.config.in_flight_max);
+                continue;
+            }
+            if let Some(absence) = pending.model.absence() {
+                let failure = pending.failure(FailureClass::FileNotFound, absence);
+                pending.fail(&failure);
                 continue;
             }
             let sized = sizing::size_up(&mut pending, &self.capacity, self.config.context_max, &self.measurements);
@@ -284,19 +526,20 @@ impl Owner {
                 if pending.context_requested.is_some() {
                     let id = self.instances[index].id.clone();
                     self.replace(&id);
-                    yielding.push(id);
+                    yielding.push((id, pending.key().clone()));
                 }
                 self.pending.push_back(pending);
                 blocked = true;
                 continue;
             }
-            let snapshot = ledger::snapshot(&self.config, self.capacity.clone(), &self.instances);
+            let snapshot = self.snapshot(pending.key(), &pending.need);
             match placement::admit(&snapshot, &pending.need) {
                 // Behind a load that waits, only what needs nobody to leave may pass.
-                Decision::Start { evict } if evict.is_empty() => self.start(pending),
-                Decision::Start { evict } => {
+                Decision::Start { evict, release } if evict.is_empty() && release.is_empty() => self.start(pending),
+                Decision::Start { evict, release } => {
                     pending.blockers = self.blockers(&evict);
                     if !blocked {
+                        release.iter().for_each(|key| self.ready.release(key));
                         self.evict(&evict, pending.key());
                     }
                     blocked = true;
@@ -305,7 +548,7 @@ impl Owner {
                 Decision::Wait { drain, blockers } => {
                     pending.blockers = self.blockers(&blockers);
                     if !blocked && pending.since.elapsed() >= self.config.patience {
-                        yielding.extend(drain);
+                        yielding.extend(drain.into_iter().map(|id| (id, pending.key().clone())));
                     }
                     blocked = true;
                     self.pending.push_back(pending);
@@ -354,24 +597,26 @@ impl Owner {
 
     /// Closes instances that have to make way to new requests, and reopens those that need not any more. Callers that
     /// queued behind a reopened one are then served by it.
-    fn settle_yielding(&mut self, yielding: &[InstanceId]) {
+    fn settle_yielding(&mut self, yielding: &[(InstanceId, ModelKey)]) {
         for instance in &mut self.instances {
             let Some(target) = &instance.target else { continue };
-            let wanted = yielding.contains(&instance.id);
-            match instance.going {
-                Going::Stays if wanted => {
+            let for_whom = yielding.iter().find(|(id, _)| *id == instance.id).map(|(_, key)| key);
+            match (instance.going, for_whom) {
+                (Going::Stays, Some(for_whom)) => {
                     tracing::info!(
                         model = %instance.model.key, "takes no new requests: another model has waited for its place"
                     );
                     target.close_to_new();
                     instance.going = Going::Yields;
+                    instance.leaves_for = Some((for_whom.clone(), Instant::now()));
                     if target.load().in_flight == 0 {
                         instance.leave(Duration::ZERO);
                     }
                 }
-                Going::Yields if !wanted => {
+                (Going::Yields, None) => {
                     target.reopen();
                     instance.going = Going::Stays;
+                    instance.leaves_for = None;
                     let key = &instance.model.key;
                     let behind =
                         self.pending.iter().position(|one| one.key() == key && one.context_requested.is_none());
@@ -392,6 +637,7 @@ impl Owner {
             // A request may have come in this moment; then it is not idle any more, and all is decided anew.
             if instance.target.as_ref().is_some_and(|target| target.close()) {
                 tracing::info!(model = %instance.model.key, %for_whom, "leaves to make room");
+                instance.leaves_for = Some((for_whom.clone(), Instant::now()));
                 instance.leave(Duration::ZERO);
             }
         }
@@ -407,7 +653,7 @@ impl Owner {
             pending.fail(&failure);
             return;
         };
-        let Pending { model, spec, need, context_requested, waiters, .. } = pending;
+        let Pending { model, spec, need, context_requested, waiters, choice, displaced, .. } = pending;
         let id = instance_id();
         tracing::info!(
             engine.id = %id, model = %model.key, context = spec.context, slots = spec.slots,
@@ -424,8 +670,16 @@ impl Owner {
         let handle = Instance::start(launch, self.config.policy, self.folders.clone(), &self.tracker);
         self.watch_instance(id.clone(), &handle);
         let start = Start { file_size: model.size, spec };
+        if let Some(choice) = &choice {
+            tracing::info!(model = %model.key, "{}", choice.reason);
+        }
         self.instances.push(Running {
             id,
+            pinned: model.is_pinned(&self.pinned),
+            choice,
+            displaced,
+            leaves_for: None,
+            afterwards: Afterwards::AsWanted,
             model,
             start,
             estimate: need,
@@ -461,7 +715,7 @@ impl Owner {
             }
         });
         for (record, handle) in futures_util::future::join_all(adoptions).await.into_iter().flatten() {
-            let found = self.library.find(&record.model.to_string());
+            let found = self.library.get(&record.model);
             let Some(model) = found.filter(|model| model.path == record.spec.model) else {
                 tracing::info!(model = %record.model, "ending an engine whose model is gone");
                 handle.stop(Duration::ZERO);
@@ -475,6 +729,11 @@ impl Owner {
             self.watch_instance(record.id.clone(), &handle);
             self.instances.push(Running {
                 id: record.id,
+                pinned: model.is_pinned(&self.pinned),
+                choice: None,
+                displaced: Vec::new(),
+                leaves_for: None,
+                afterwards: Afterwards::AsWanted,
                 start: Start { file_size: model.size, spec: record.spec },
                 model,
                 estimate: record.estimate,
@@ -538,6 +797,12 @@ impl Owner {
             dead.close_to_new();
             instance.going = Going::Stays;
         }
+        for Displaced { model, since } in instance.displaced.drain(..) {
+            let swap = Swap { from: model, to: instance.model.key.clone(), time: since.elapsed() };
+            tracing::info!(from = %swap.from, to = %swap.to, "swapped in {} ms", swap.time.as_millis());
+            let _nobody_listens = self.swaps.send(swap);
+        }
+        self.ready.release(&instance.model.key);
         let (key, start, memory) = (instance.model.key.clone(), instance.start.clone(), instance.status.memory.clone());
         self.measurements.loaded(key, start, memory, load_time);
         self.measurements.save();
@@ -561,8 +826,24 @@ impl Owner {
                 None => was_unloaded(&instance.model.key),
             });
         }
-        for (key, mourner) in instance.mourners {
-            let _left = mourner.send(Ok(key));
+        if let Some((for_whom, since)) = instance.leaves_for {
+            self.displaced(Displaced { model: instance.model.key.clone(), since }, &for_whom);
+        }
+        for (model, mourner) in instance.mourners {
+            let kept = self.ready.has(&model);
+            let _left = mourner.send(Ok(Unloaded { model, kept }));
+        }
+    }
+
+    /// Keeps for the load that it left for that it did, if that load still goes on.
+    fn displaced(&mut self, displaced: Displaced, for_whom: &ModelKey) {
+        if displaced.model == *for_whom {
+            return;
+        }
+        let waiting = self.pending.iter_mut().find(|one| one.key() == for_whom).map(|one| &mut one.displaced);
+        let loading = self.instances.iter_mut().find(|one| one.model.key == *for_whom && one.target.is_none());
+        if let Some(list) = waiting.or(loading.map(|one| &mut one.displaced)) {
+            list.push(displaced);
         }
     }
 
@@ -621,10 +902,31 @@ impl Owner {
 
     // ---- what others see ----
 
+    /// Brings weights into RAM and has them leave, as far as that is due.
+    fn settle_weights(&mut self) {
+        let ram = self.capacity.get(&DeviceName::cpu()).copied().unwrap_or_default();
+        let pinned = Arc::clone(&self.pinned);
+        self.ready.settle(&self.library, &mut self.instances, ram, |model| model.is_pinned(&pinned));
+    }
+
+    /// Tells those who waited for what is shown by now, or gone.
+    fn tell_who_waits(&mut self) {
+        for shown in self.to_be_shown.drain(..) {
+            let _left = shown.send(());
+        }
+        for (key, gone) in std::mem::take(&mut self.discards) {
+            if self.ready.is_gone(&key) && !self.instances.iter().any(|one| one.model.key == key) {
+                let _left = gone.send(());
+            } else {
+                self.discards.push((key, gone));
+            }
+        }
+    }
+
     pub(crate) fn publish(&mut self) {
-        let basis = routes::Basis::of(&self.library, &self.instances);
+        let basis = routes::Basis::of(&self.library, &self.instances, self.ready.keys(), self.provided.clone());
         if !self.routed.as_ref().is_some_and(|routed| routed.is_same_as(&basis)) {
-            self.table.publish(routes::routes(&self.library, &self.instances));
+            self.table.publish(basis.routes(&self.instances));
             self.routed = Some(basis);
         }
         self.view.send_replace(Arc::new(View {
@@ -640,6 +942,9 @@ impl Owner {
                     blockers: pending.blockers.clone(),
                 })
                 .collect(),
+            ready: self.ready.view(&self.pinned),
+            provided: self.provided.iter().filter_map(|key| self.library.get(key)).collect(),
+            pinned: Arc::clone(&self.pinned),
             capacity: self.capacity.clone(),
             not_ready: self.devices.is_none().then_some("devices").into_iter().collect(),
         }));
@@ -659,6 +964,7 @@ impl Owner {
             }
         }
         self.table.publish(Routes::default());
+        self.ready.end();
         for (key, start) in
             self.instances.iter().map(|one| (one.model.key.clone(), one.start.clone())).collect::<Vec<_>>()
         {

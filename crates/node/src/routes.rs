@@ -5,30 +5,36 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use route::Routes;
-use types::{InstanceId, Mode};
+use types::{InstanceId, Mode, ModelKey};
 
 use crate::library::{Library, Model};
 use crate::running::{Going, Running};
 
-/// The routes as they are now.
-pub(crate) fn routes(library: &Library, running: &[Running]) -> Routes {
+/// The routes. Loaded without an instance are those that others run.
+fn routes(library: &Library, running: &[Running], ready: &[ModelKey], provided: &[ModelKey]) -> Routes {
     let mut routes = Routes::default();
     let listings: HashMap<_, _> = library
         .models()
         .map(|model| {
             let instance = running.iter().find(|one| one.model.key == model.key);
-            (model.key.clone(), Arc::new(listing(library, model, instance)))
+            let state = match instance {
+                Some(instance) if instance.going == Going::Leaves => "Unloading",
+                Some(_) => "Loaded",
+                None if provided.contains(&model.key) => "Loaded",
+                None if ready.contains(&model.key) => "Ready",
+                None => "Unloaded",
+            };
+            (model.key.clone(), Arc::new(listing(library, model, instance, state)))
         })
         .collect();
     for name in library.names() {
-        let Some(model) = resolve(library, running, name) else { continue };
+        let Some(model) = resolve(library, running, ready, name) else { continue };
         let Some(listing) = listings.get(&model.key) else { continue };
         let instance = running.iter().find(|one| one.model.key == model.key && one.going == Going::Stays);
         let target = instance.and_then(|instance| instance.target.clone());
-        routes.by_name.insert(
-            name.to_owned(),
-            route::Route { listing: Arc::clone(listing), provider: types::Provider::Llama, target },
-        );
+        routes
+            .by_name
+            .insert(name.to_owned(), route::Route { listing: Arc::clone(listing), provider: model.provider, target });
     }
     for id in library.ids() {
         if let Some(route) = routes.by_name.get(id.as_str()) {
@@ -43,6 +49,8 @@ pub(crate) fn routes(library: &Library, running: &[Running]) -> Routes {
 pub(crate) struct Basis {
     library: Arc<Library>,
     running: Vec<Routed>,
+    ready: Vec<ModelKey>,
+    provided: Vec<ModelKey>,
 }
 
 /// What the routes say of one instance.
@@ -56,46 +64,55 @@ struct Routed {
 }
 
 impl Basis {
-    pub(crate) fn of(library: &Arc<Library>, running: &[Running]) -> Self {
+    pub(crate) fn of(
+        library: &Arc<Library>,
+        running: &[Running],
+        ready: Vec<ModelKey>,
+        provided: Vec<ModelKey>,
+    ) -> Self {
         let one = |instance: &Running| {
             let target = instance.target.as_ref().map(|target| target.address());
             let (address, context) = (instance.status.address, instance.status.context);
             Routed { id: instance.id.clone(), going: instance.going, target, address, context }
         };
-        Self { library: Arc::clone(library), running: running.iter().map(one).collect() }
+        Self { library: Arc::clone(library), running: running.iter().map(one).collect(), ready, provided }
+    }
+
+    /// The routes that follow from it; `running` is what it was made from.
+    pub(crate) fn routes(&self, running: &[Running]) -> Routes {
+        routes(&self.library, running, &self.ready, &self.provided)
     }
 
     pub(crate) fn is_same_as(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.library, &other.library) && self.running == other.running
+        Arc::ptr_eq(&self.library, &other.library)
+            && self.running == other.running
+            && self.ready == other.ready
+            && self.provided == other.provided
     }
 }
 
-/// The model that a name means: a bare id means its variant that runs, else its default one.
-pub(crate) fn resolve(library: &Library, running: &[Running], name: &str) -> Option<Arc<Model>> {
+/// The model that a name means: a bare id means its variant that runs, else one that is ready, else its default one.
+pub(crate) fn resolve(library: &Library, running: &[Running], ready: &[ModelKey], name: &str) -> Option<Arc<Model>> {
     let model = library.find(name)?;
     if model.key.id.as_str() != name {
         return Some(model);
     }
     // One that yields runs as well: callers queue behind it, rather than load another variant beside it.
     let instance = running.iter().find(|one| one.model.key.id == model.key.id && one.going != Going::Leaves);
-    Some(instance.map_or(model, |instance| Arc::clone(&instance.model)))
+    let ready = || ready.iter().find(|key| key.id == model.key.id).and_then(|key| library.get(key));
+    Some(instance.map(|instance| Arc::clone(&instance.model)).or_else(ready).unwrap_or(model))
 }
 
-fn listing(library: &Library, model: &Model, instance: Option<&Running>) -> route::Listing {
+fn listing(library: &Library, model: &Model, instance: Option<&Running>, state: &str) -> route::Listing {
     let variants = library.variants_of(&model.key.id).to_vec();
-    let state = match instance {
-        None => "Unloaded",
-        Some(instance) if instance.going == Going::Leaves => "Unloading",
-        Some(_) => "Loaded",
-    };
     let context = instance.map(|instance| instance.status.context).filter(|&context| context > 0);
     api::Model {
         id: model.key.id.as_str().to_owned(),
         object: "model".to_owned(),
         created: model.modified,
-        owned_by: "snug".to_owned(),
+        owned_by: if model.named { model.provider.as_str() } else { "snug" }.to_owned(),
         permission: Vec::new(),
-        backend: "llamacpp".to_owned(),
+        backend: if model.provider.is_local() { "llamacpp" } else { model.provider.as_str() }.to_owned(),
         port: instance.and_then(|instance| Some(instance.status.address?.port())),
         model_type: match model.mode {
             Mode::Chat => "lm",
@@ -103,7 +120,7 @@ fn listing(library: &Library, model: &Model, instance: Option<&Running>) -> rout
             Mode::Rerank => "rerank",
         }
         .to_owned(),
-        context_length: context.or(model.settings.context).or(model.context_native),
+        context_length: context.or(model.settings.context).or(model.context_window).or(model.context_native),
         quantization: Some(model.key.variant.as_str().to_owned()).filter(|variant| !variant.is_empty()),
         variants,
         supports_function_calling: model.knows_tools,

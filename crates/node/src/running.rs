@@ -1,7 +1,7 @@
 //! One instance, as the node's owner knows it.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use engine::Status;
 use placement::{Occupancy, Resident};
@@ -9,10 +9,12 @@ use route::{Blocker, Target};
 use tokio::sync::oneshot;
 use types::{ByteCount, DeviceName, InstanceId, InstanceState, MemoryUse, ModelKey};
 
-use crate::demand::Waiter;
-use crate::handle::{Loaded, NotUnloaded};
+use crate::choice::Choice;
+use crate::demand::{Displaced, Waiter};
+use crate::handle::{Loaded, NotUnloaded, Unloaded};
 use crate::library::Model;
 use crate::measurements::Start;
+use crate::ready::Afterwards;
 use crate::view::{InstanceView, holds, occupancy};
 
 /// One instance, as its owner knows it.
@@ -27,7 +29,17 @@ pub(crate) struct Running {
     pub(crate) waiters: Vec<Waiter>,
     pub(crate) going: Going,
     /// Those who wait for its end.
-    pub(crate) mourners: Vec<(ModelKey, oneshot::Sender<Result<ModelKey, NotUnloaded>>)>,
+    pub(crate) mourners: Vec<(ModelKey, oneshot::Sender<Result<Unloaded, NotUnloaded>>)>,
+    /// Whether it is to stay whatever happens.
+    pub(crate) pinned: bool,
+    /// Why this variant, if it was chosen.
+    pub(crate) choice: Option<Choice>,
+    /// Those that left for it, until it is ready.
+    pub(crate) displaced: Vec<Displaced>,
+    /// For whom it leaves or yields, and since when.
+    pub(crate) leaves_for: Option<(ModelKey, Instant)>,
+    /// What becomes of its weights when it leaves.
+    pub(crate) afterwards: Afterwards,
 }
 
 /// Whether an instance stays.
@@ -65,7 +77,13 @@ impl Running {
 
     pub(crate) fn occupancy(&self) -> Occupancy {
         let leaving = self.going == Going::Leaves || self.status.over;
-        occupancy(leaving, &self.model, self.target.as_deref())
+        occupancy(leaving, self.pinned, self.target.as_deref())
+    }
+
+    /// When somebody used it last; now, where nobody could yet.
+    pub(crate) fn last_used(&self) -> Instant {
+        let now = Instant::now();
+        self.target.as_ref().and_then(|target| now.checked_sub(target.load().unused_for)).unwrap_or(now)
     }
 
     pub(crate) fn holds(&self) -> MemoryUse {
@@ -75,10 +93,18 @@ impl Running {
     /// What of [`Self::holds`] is gone from the machine's free memory by now: while it loads a part, without a process
     /// nothing.
     pub(crate) fn has_taken(&self, device: &DeviceName) -> ByteCount {
+        self.taken_of(self.holds().on(device))
+    }
+
+    /// The same of the weights it has in RAM.
+    pub(crate) fn weights_taken(&self) -> ByteCount {
+        self.taken_of(self.holds().0.get(&DeviceName::cpu()).map(|memory| memory.model).unwrap_or_default())
+    }
+
+    fn taken_of(&self, holds: ByteCount) -> ByteCount {
         if self.status.pid.is_none() {
             return ByteCount::ZERO;
         }
-        let holds = self.holds().on(device);
         if self.status.state != InstanceState::Loading {
             return holds;
         }
@@ -88,7 +114,8 @@ impl Running {
     }
 
     pub(crate) fn loaded(&self, load_time: Duration) -> Loaded {
-        Loaded { model: self.model.key.clone(), context: self.status.context, load_time }
+        let (model, choice) = (self.model.key.clone(), self.choice.clone());
+        Loaded { model, context: self.status.context, load_time, choice }
     }
 
     /// Ends it, after at most `drain` for the requests in flight.
@@ -143,6 +170,8 @@ impl Running {
             estimate: self.estimate.clone(),
             target: self.target.clone(),
             leaving: self.going == Going::Leaves,
+            pinned: self.pinned,
+            choice: self.choice.clone(),
         }
     }
 }

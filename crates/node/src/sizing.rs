@@ -12,6 +12,15 @@ use crate::measurements::{Measurements, Start};
 /// Context of a model whose file we cannot read and for which nobody asked for one.
 const CONTEXT_UNREAD: u64 = 2048;
 
+/// How a model would be started.
+pub(crate) struct Sized {
+    pub(crate) spec: engine::Spec,
+    /// What it will hold.
+    pub(crate) need: MemoryUse,
+    /// Whether all of it that could be on accelerators is; true where there are none.
+    pub(crate) whole: bool,
+}
+
 /// Decides how a pending load is started on a machine of this capacity, and what it will hold.
 pub(crate) fn size_up(
     pending: &mut Pending,
@@ -19,13 +28,27 @@ pub(crate) fn size_up(
     context_max: Option<u64>,
     measurements: &Measurements,
 ) -> Result<(), LoadFailure> {
-    let model = &pending.model;
+    let sized = size(&pending.model, pending.context_requested, capacity, context_max, measurements);
+    let sized = sized.map_err(|misfit| pending.failure(misfit.class, misfit.message))?;
+    pending.spec = sized.spec;
+    pending.need = sized.need;
+    Ok(())
+}
+
+/// The same for a model that nobody waits for yet.
+pub(crate) fn size(
+    model: &Model,
+    context: Option<u64>,
+    capacity: &BTreeMap<DeviceName, ByteCount>,
+    context_max: Option<u64>,
+    measurements: &Measurements,
+) -> Result<Sized, fit::Misfit> {
     let mut spec = spec_of(model);
     let mut need = MemoryUse::default();
+    let mut whole = true;
     match &model.facts {
         Some(facts) => {
-            let plan = fit::plan(facts, &wish(model, pending.context_requested, context_max), capacity)
-                .map_err(|misfit| pending.failure(misfit.class, misfit.message))?;
+            let plan = fit::plan(facts, &wish(model, context, context_max), capacity)?;
             let offloaded: u32 = plan.setting.offload.iter().map(|(_, layers)| layers).sum();
             spec.context = plan.setting.context;
             spec.slots = plan.setting.slots;
@@ -35,11 +58,14 @@ pub(crate) fn size_up(
                 spec.extra_args.extend(["--n-cpu-moe".to_owned(), plan.setting.experts_in_ram.to_string()]);
             }
             spec.extra_args.extend(split_between_cards(&plan.setting.offload, &model.settings.extra_args));
+            let all = model.settings.gpu_layers.unwrap_or(facts.layer_count()).min(facts.layer_count());
+            whole = plan.setting.offload.is_empty() || (offloaded >= all && plan.setting.experts_in_ram == 0);
             need = plan.memory;
         }
         None => {
             // We cannot read the file; the engine may, being newer, or will say what is wrong with it.
-            spec.context = pending.context_requested.or(model.settings.context).unwrap_or(CONTEXT_UNREAD);
+            let said = context.or(model.settings.context).or(model.context_window);
+            spec.context = said.unwrap_or(CONTEXT_UNREAD);
             spec.slots = model.settings.slots.unwrap_or(1);
             need.entry(DeviceName::cpu()).model = model.size;
         }
@@ -48,9 +74,7 @@ pub(crate) fn size_up(
     if let Some(measured) = measurements.memory(&model.key, &start) {
         need = fit::with_overhead(measured);
     }
-    pending.spec = spec;
-    pending.need = need;
-    Ok(())
+    Ok(Sized { spec, need, whole })
 }
 
 /// The arguments that split layers between cards as they were reckoned with; none where there is one card, or where the
@@ -83,10 +107,15 @@ pub(crate) fn refusal(pending: &Pending, short: &[placement::Shortage]) -> LoadF
     } else {
         FailureClass::InsufficientRam
     };
+    pending.failure(class, shortage_text(short))
+}
+
+/// Where it falls short, in words.
+pub(crate) fn shortage_text(short: &[placement::Shortage]) -> String {
     let one = |shortage: &placement::Shortage| {
         format!("{} needed on {}, models may use {}", shortage.needed, shortage.device, shortage.capacity)
     };
-    pending.failure(class, short.iter().map(one).collect::<Vec<_>>().join("; "))
+    short.iter().map(one).collect::<Vec<_>>().join("; ")
 }
 
 /// What is asked of `fit` for a model: its settings, and the context that a caller wants.
@@ -100,6 +129,7 @@ pub fn wish(model: &Model, context: Option<u64>, context_max: Option<u64>) -> fi
     };
     fit::Wish {
         context: context.or(settings.context),
+        context_wanted: model.context_window.filter(|&tokens| tokens > 0),
         context_max,
         slots: settings.slots,
         gpu_layers: settings.gpu_layers,

@@ -2,6 +2,7 @@
 //!
 //! A lease that is held is a request in flight: nothing here needs a client.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,6 +57,10 @@ impl Stage {
             room_wait_max: LONG,
             in_flight_max: 64,
             patience: LONG,
+            entries: Vec::new(),
+            pinned: BTreeSet::new(),
+            ready_budget: ByteCount::ZERO,
+            default_variant: None,
         };
         Self { folder, config }
     }
@@ -287,10 +292,9 @@ async fn a_bare_id_goes_on_to_mean_the_variant_that_runs_while_that_makes_way() 
 async fn what_pinned_models_leave_no_room_for_is_refused_at_once() {
     let stage = Stage::new(&[("a", ""), ("b", "")]);
     let pinned = Entry {
-        id: None,
-        path: stage.model_file("a"),
-        mode: None,
+        files: vec![stage.model_file("a")],
         settings: Settings { pinned: true, ..Settings::default() },
+        ..Entry::default()
     };
     let stage = stage.with(|config| {
         config.instances_max = Some(1);
@@ -329,7 +333,7 @@ async fn a_model_can_be_unloaded_while_it_loads() {
     let caller = run.ask("a");
     let loads = |view: &View| view.instances.iter().any(|one| one.status.state == InstanceState::Loading);
     let pid = run.until("a loads", loads).await.instances[0].status.pid.unwrap();
-    assert_eq!(run.node.unload("a").await.unwrap().id.as_str(), "a");
+    assert_eq!(run.node.unload("a").await.unwrap().model.id.as_str(), "a");
     let refused = caller.await.unwrap().unwrap_err();
     assert!(matches!(refused, Unavailable::Unloaded { .. }), "{refused:?}");
     assert!(!is_alive(pid));

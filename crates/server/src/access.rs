@@ -12,6 +12,7 @@ use http::header::{AUTHORIZATION, HOST, ORIGIN};
 use http::{HeaderMap, StatusCode};
 
 use crate::admin_token::{AdminToken, Found};
+use crate::cors;
 use crate::data_folder::DataFolder;
 
 /// The other end of a connection, put on every request by the listener.
@@ -25,6 +26,8 @@ pub(crate) struct Access(Arc<Rule>);
 struct Rule {
     token: AdminToken,
     insecure_lan: bool,
+    /// Sites whose pages count as ours, by their origins.
+    sites: Vec<String>,
 }
 
 impl Access {
@@ -33,7 +36,8 @@ impl Access {
         if let Some(text) = fresh {
             announce(&text);
         }
-        Ok(Self(Arc::new(Rule { token, insecure_lan: config.server.insecure_lan })))
+        let sites = cors::named(&config.server.cors_origins).collect();
+        Ok(Self(Arc::new(Rule { token, insecure_lan: config.server.insecure_lan, sites })))
     }
 
     /// Said when other machines can reach us.
@@ -49,7 +53,7 @@ impl Access {
 
     fn allows(&self, peer: SocketAddr, headers: &HeaderMap) -> bool {
         self.0.insecure_lan
-            || is_from_here(peer, headers)
+            || is_from_here(peer, headers, &self.0.sites)
             || bearer(headers).is_some_and(|token| self.0.token.is(token))
     }
 }
@@ -78,16 +82,19 @@ pub(crate) async fn guard(State(access): State<Access>, request: Request, next: 
 
 /// Whether a request was made on this machine by something other than a foreign web page: it came over loopback, no proxy
 /// passed it on, it was addressed to loopback (a page that had its name resolve to 127.0.0.1 sends its own name), and
-/// if a browser says which page it is from, that page is ours.
-fn is_from_here(peer: SocketAddr, headers: &HeaderMap) -> bool {
+/// if a browser says which page it is from, that page is ours or of one of `sites`.
+fn is_from_here(peer: SocketAddr, headers: &HeaderMap, sites: &[String]) -> bool {
     let passed_on = ["forwarded", "x-forwarded-for", "x-real-ip", "via"].iter().any(|name| headers.contains_key(*name));
     let host = headers.get(HOST).and_then(|host| host.to_str().ok());
-    let same_origin = match headers.get(ORIGIN).map(|origin| origin.to_str()) {
+    let our_page = match headers.get(ORIGIN).map(|origin| origin.to_str()) {
         None => true,
-        Some(Ok(origin)) => origin.split_once("://").map(|(_, from)| from) == host,
+        Some(Ok(origin)) => {
+            let same_origin = origin.split_once("://").map(|(_, from)| from) == host;
+            same_origin || sites.iter().any(|site| site.eq_ignore_ascii_case(origin))
+        }
         Some(Err(_)) => false,
     };
-    peer.ip().to_canonical().is_loopback() && !passed_on && same_origin && host.is_none_or(names_loopback)
+    peer.ip().to_canonical().is_loopback() && !passed_on && our_page && host.is_none_or(names_loopback)
 }
 
 fn names_loopback(host: &str) -> bool {
@@ -115,7 +122,8 @@ mod tests {
     fn check(peer: &str, headers: &[(&'static str, &'static str)], expected: bool) {
         let folder = tempfile::tempdir().unwrap();
         let Found { token, .. } = AdminToken::find_or_make(folder.path()).unwrap();
-        let access = Access(Arc::new(Rule { token, insecure_lan: false }));
+        let sites = vec!["https://chat.example".to_owned()];
+        let access = Access(Arc::new(Rule { token, insecure_lan: false, sites }));
         let headers = headers.iter().map(|&(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
         assert_eq!(access.allows(peer.parse().unwrap(), &headers), expected, "{peer} {headers:?}");
     }
@@ -140,10 +148,19 @@ mod tests {
     }
 
     #[test]
+    fn a_page_of_a_named_site_is_this_machine_on_this_machine_only() {
+        check("127.0.0.1:5", &[("host", "localhost:8787"), ("origin", "https://chat.example")], true);
+        check("127.0.0.1:5", &[("host", "localhost:8787"), ("origin", "https://chat.example:444")], false);
+        check("127.0.0.1:5", &[("host", "localhost:8787"), ("origin", "http://chat.example")], false);
+        check("127.0.0.1:5", &[("host", "evil.example"), ("origin", "https://chat.example")], false);
+        check("10.0.0.7:5", &[("host", "localhost:8787"), ("origin", "https://chat.example")], false);
+    }
+
+    #[test]
     fn the_token_opens_from_anywhere() {
         let folder = tempfile::tempdir().unwrap();
         let Found { token, fresh } = AdminToken::find_or_make(folder.path()).unwrap();
-        let access = Access(Arc::new(Rule { token, insecure_lan: false }));
+        let access = Access(Arc::new(Rule { token, insecure_lan: false, sites: vec![] }));
         let value = format!("bearer {}", fresh.unwrap()).parse().unwrap();
         assert!(access.allows("10.0.0.7:5".parse().unwrap(), &[(AUTHORIZATION, value)].into_iter().collect()));
     }

@@ -21,7 +21,7 @@ use lru::LruCache;
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use types::{ByteCount, MemoryUse};
+use types::{ByteCount, DeviceName, MemoryUse};
 
 use crate::fit_api::Refusal;
 use crate::kept::Kept;
@@ -253,7 +253,7 @@ impl Advice {
     pub(crate) async fn installed(&self) -> Result<Installed, Refusal> {
         let ready = self.ready().await?;
         let view = self.node.view().borrow().clone();
-        let models = view.library.models().map(|model| InstalledModel {
+        let models = view.library.models().filter(is_here).map(|model| InstalledModel {
             name: model.key.id.as_str().to_owned(),
             variant: model.key.variant.as_str().to_owned(),
             runtime: Engine::LlamaCpp.as_str().to_owned(),
@@ -262,8 +262,14 @@ impl Advice {
         });
         let problem =
             |model: &Arc<node::Model>| model.problem.as_ref().map(|problem| format!("{}: {problem}", model.key));
-        Ok(Installed { models: models.collect(), warnings: view.library.models().filter_map(problem).collect() })
+        let warnings = view.library.models().filter(|model| model.provider.is_local()).filter_map(problem).collect();
+        Ok(Installed { models: models.collect(), warnings })
     }
+}
+
+/// Whether a model's files are on this machine.
+fn is_here(model: &&Arc<node::Model>) -> bool {
+    model.provider.is_local() && model.present
 }
 
 impl Ready {
@@ -337,8 +343,12 @@ impl State {
                 held.entry(device).model += memory.total();
             }
         }
+        // Weights that are only kept ready leave for whatever is loaded.
+        for weights in &view.ready {
+            held.entry(DeviceName::cpu()).model += weights.locked;
+        }
         let mut known = Known::default();
-        for model in view.library.models() {
+        for model in view.library.models().filter(is_here) {
             let variants = known.installed.entry(model.key.id.as_str().to_lowercase()).or_default();
             variants.push((model.key.variant.as_str().to_owned(), node.speed_of(&model.key)));
         }

@@ -1,5 +1,6 @@
 //! From the checked configuration to what each part is told.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -80,6 +81,13 @@ pub(crate) fn node_config(config: &Config) -> node::Config {
         room_wait_max: config.gateway.max_wait,
         in_flight_max: u64::from(config.gateway.max_in_flight),
         patience: TURN,
+        entries: Vec::new(),
+        pinned: BTreeSet::new(),
+        ready_budget: match config.node.ram_budget_mb {
+            0 => half_of_ram(),
+            budget => ByteCount::mib(budget),
+        },
+        default_variant: config.library.default_variant.as_deref().map(types::Variant::new),
     }
 }
 
@@ -106,6 +114,11 @@ pub(crate) fn storage_config(config: &Config, hub: hub::Settings) -> storage::Co
     }
 }
 
+/// What weights may take of RAM that are kept for models that are not loaded.
+fn half_of_ram() -> ByteCount {
+    hardware::ram().map_or(ByteCount::ZERO, |ram| ByteCount::bytes(ram.total.as_u64() / 2))
+}
+
 fn settings_of_engine(engine: &config::Engine) -> Settings {
     Settings {
         context: engine.context,
@@ -125,7 +138,7 @@ fn entry(model: &config::Model, engine: &config::Engine) -> Entry {
     let base = settings_of_engine(engine);
     Entry {
         id: model.id.clone(),
-        path: PathBuf::from(&model.path),
+        files: vec![PathBuf::from(&model.path)],
         mode: model.mode,
         settings: Settings {
             context: model.context.or(base.context),
@@ -139,5 +152,6 @@ fn entry(model: &config::Model, engine: &config::Engine) -> Entry {
             pinned: model.pinned,
             extra_args: [base.extra_args, model.extra_args.clone()].concat(),
         },
+        ..Entry::default()
     }
 }

@@ -11,6 +11,7 @@ mod advice;
 mod adviser;
 mod assembly;
 mod catalogue;
+mod cors;
 mod data_folder;
 mod downloads;
 mod engine_program;
@@ -22,6 +23,7 @@ mod json_body;
 mod kept;
 mod listen;
 mod logging;
+mod logs;
 mod metrics;
 mod model_configs;
 mod model_path;
@@ -47,7 +49,7 @@ use crate::listen::Listen;
 
 pub use adviser::{Adviser, Meant};
 pub use catalogue::{CatalogueStatus, catalogue_status, update_catalogue};
-pub use logging::start as start_logging;
+pub use logging::{Logging, start as start_logging};
 pub use openapi::document as openapi_document;
 
 /// After the engines have ended, what is left of the answers (an error event, the end) gets this long to be sent.
@@ -68,6 +70,8 @@ pub struct Server {
     tracker: TaskTracker,
     /// Cancelled when nobody needs to look at the machine any more.
     looking: CancellationToken,
+    /// Cancelled for answers that have no end of their own.
+    stopping: CancellationToken,
     keep_engines: bool,
     grace: Duration,
     /// What engines may take to end.
@@ -87,11 +91,11 @@ pub struct Shutdown {
 
 impl Server {
     /// Builds all parts and binds the port. Engines of an earlier snug are taken over here. `hub` is how the Hugging Face
-    /// hub is asked.
+    /// hub is asked; `/api/logs` shows `logging`.
     ///
     /// # Errors
     /// If the data folder is in use or unusable, or the address cannot be bound; the chain says which.
-    pub async fn bind(config: &Config, hub: hub::Settings) -> anyhow::Result<Self> {
+    pub async fn bind(config: &Config, hub: hub::Settings, logging: &Logging) -> anyhow::Result<Self> {
         let data_folder = DataFolder::lock(&config.folders.data)?;
         let listener = listen::bind(&config.server.host, config.server.port).await?;
         let access = access::Access::new(config, &data_folder)?;
@@ -119,8 +123,19 @@ impl Server {
         let repositories: storage::Repositories = Arc::new(move |name| asked.gguf_repositories(name));
         let storage = setup.start(node.clone(), store.clone(), repositories, &tracker, looking.clone()).await;
         let storage = storage.context("cannot tell which models are kept")?;
-        let first = first_model::load(config, node.clone(), storage.clone(), &tracker);
-        let parts = router::Parts::new(config, table, node.clone(), storage, advice, access, first);
+        let stopping = CancellationToken::new();
+        let parts = router::Parts::new(
+            config,
+            router::Owners {
+                first: first_model::load(config, node.clone(), storage.clone(), &tracker),
+                logs: logs::Logs { ring: logging.ring.clone(), stopping: stopping.clone() },
+                table,
+                node: node.clone(),
+                storage,
+                advice,
+                access,
+            },
+        );
         let routers = (0..serving_threads()).map(|_| router::router(parts.clone())).collect();
         Ok(Self {
             listener,
@@ -128,6 +143,7 @@ impl Server {
             node,
             tracker,
             looking,
+            stopping,
             keep_engines: config.node.keep_engines,
             grace: config.gateway.shutdown_grace,
             engines_end: assembly::PROMPT_CACHE + config.engine.stop_timeout + KILL_PATIENCE,
@@ -150,10 +166,23 @@ impl Server {
     /// # Errors
     /// If the serving threads cannot be started.
     pub async fn run(self, shutdown: Shutdown) -> anyhow::Result<()> {
-        let Self { listener, listen, node, tracker, looking, keep_engines, grace, engines_end, store, _data_folder } = self;
+        let Self {
+            listener,
+            listen,
+            node,
+            tracker,
+            looking,
+            stopping,
+            keep_engines,
+            grace,
+            engines_end,
+            store,
+            _data_folder,
+        } = self;
         let connections =
             listen.serve(listener, shutdown.polite.clone()).await.context("cannot start the serving threads")?;
         tracing::info!(grace_s = grace.as_secs(), "stopping: no new requests, those in flight may finish");
+        stopping.cancel();
         tokio::select! {
             () = connections.finished() => {}
             () = tokio::time::sleep(grace) => tracing::info!("the grace time is over"),

@@ -6,16 +6,15 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Context;
-use axum::Router;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tower_service::Service;
 
 use crate::access::Peer;
+use crate::cors::Readable;
 
 /// A client that has begun a request has this long to send its head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
@@ -42,7 +41,7 @@ pub(crate) async fn bind(host: &str, port: u16) -> anyhow::Result<TcpListener> {
 /// A request is read, passed on and answered on one thread, over connections that live there; nothing is handed over
 /// between cores. Measured beside one runtime with as many workers: 15-20 % more requests per second at 64 connections.
 pub(crate) struct Listen {
-    routers: Vec<Router>,
+    routers: Vec<Readable>,
     room: Arc<Semaphore>,
 }
 
@@ -73,7 +72,7 @@ impl Connections {
 impl Listen {
     /// Serves `routers`, each on a thread, on at most `connections_max` connections together; more wait in the system's
     /// own queue.
-    pub(crate) fn new(routers: Vec<Router>, connections_max: u32) -> Self {
+    pub(crate) fn new(routers: Vec<Readable>, connections_max: u32) -> Self {
         let room = usize::try_from(connections_max).unwrap_or(Semaphore::MAX_PERMITS);
         Self { routers, room: Arc::new(Semaphore::new(room)) }
     }
@@ -157,7 +156,7 @@ async fn accept(listener: &TcpListener, room: &Arc<Semaphore>, lanes: &[Lane]) -
 
 /// What one thread serves with.
 struct Serving {
-    router: Router,
+    router: Readable,
     open: TaskTracker,
     stop: CancellationToken,
     cut: CancellationToken,
@@ -197,7 +196,7 @@ fn prepare(stream: &TcpStream) -> std::io::Result<()> {
 async fn serve_connection(
     stream: TcpStream,
     peer: SocketAddr,
-    router: Router,
+    router: Readable,
     stop: CancellationToken,
     cut: CancellationToken,
 ) {
@@ -206,7 +205,8 @@ async fn serve_connection(
     }
     let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
         request.extensions_mut().insert(Peer(peer));
-        router.clone().call(request)
+        let mut router = router.clone();
+        async move { router.call(request).await }
     });
     let mut builder = hyper::server::conn::http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);

@@ -27,6 +27,7 @@ pub fn document() -> String {
         (name = "storage", description = "Their files: get, guard, delete"),
         (name = "inference", description = "OpenAI's API"),
         (name = "health", description = "Whether snug is well"),
+        (name = "logs", description = "What happens here"),
     ),
     paths(
         fit_api::system, fit_api::models, fit_api::top, fit_api::named, fit_api::plan, fit_api::plan_by_query,
@@ -40,7 +41,7 @@ pub fn document() -> String {
         routes::post_limit, stored::preview, stored::run, stored::policy, stored::set_policy,
         routes::list_models, routes::one_model, routes::chat_completions, routes::completions, routes::embeddings,
         routes::health, routes::healthz, routes::v1_health, routes::api_health, routes::ready, routes::version,
-        routes::metrics, routes::openapi,
+        routes::metrics, routes::openapi, routes::logs,
     ),
 )]
 struct Document;
@@ -50,8 +51,8 @@ struct Document;
 mod routes {
     use api::{
         AvailableModels, ConfigsAdded, ConfigsPut, DeleteAnswer, DownloadStatus, ErrorBody, FlagAnswer, GuardedBody,
-        Health, LimitAnswer, LimitRequest, LoadAnswer, LoadedModels, Model, ModelAnswer, ModelList, Readiness,
-        StoredModel, StoredVariant, UnloadAnswer, Version,
+        Health, LimitAnswer, LimitRequest, LoadAnswer, LoadedModels, LogLevel, Logs, Model, ModelAnswer, ModelList,
+        Readiness, StoredModel, StoredVariant, UnloadAnswer, Version,
     };
 
     /// Every variant of every model found on this machine, and how it fits.
@@ -515,6 +516,18 @@ mod routes {
     ),
 )]
     pub(super) fn openapi() {}
+
+    /// The last lines of the log, the oldest first; asked for with `Accept: text/event-stream`, goes on with lines as
+    /// they come. Each is an event; who is too slow for them gets an event `missed` with their number.
+    #[utoipa::path(
+    get, path = "/api/logs", tag = "logs",
+    params(
+        ("count" = inline(Option<u64>), Query, description = "how many; more than 1000 are not kept", minimum = 1),
+        ("level" = inline(Option<LogLevel>), Query, description = "the least level that is shown"),
+    ),
+    responses((status = 200, body = Logs), (status = 400, body = ErrorBody), (status = 401, body = ErrorBody)),
+)]
+    pub(super) fn logs() {}
 }
 
 #[cfg(test)]

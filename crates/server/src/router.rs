@@ -16,10 +16,12 @@ use storage::Storage;
 use crate::activation::Activation;
 use crate::access::{Access, guard};
 use crate::advice::Advice;
+use crate::cors::{Readable, Readers};
 use crate::first_model::FirstModel;
 use crate::kept::Kept;
+use crate::logs::Logs;
 use crate::models::Models;
-use crate::{assembly, downloads, fit_api, health, metrics, model_configs, models, openapi, stored};
+use crate::{assembly, downloads, fit_api, health, logs, metrics, model_configs, models, openapi, stored};
 
 /// What the routes are made of. Each serving thread has a router of its own, made from clones.
 #[derive(Clone)]
@@ -29,21 +31,27 @@ pub(crate) struct Parts {
     storage: Storage,
     advice: Advice,
     access: Access,
+    readers: Readers,
+    logs: Logs,
     metrics: metrics::Page,
     openapi: Kept,
     first: FirstModel,
 }
 
+/// Those who own what the routes show and change.
+pub(crate) struct Owners {
+    pub(crate) table: route::Table,
+    pub(crate) node: node::Handle,
+    pub(crate) storage: Storage,
+    pub(crate) advice: Advice,
+    pub(crate) access: Access,
+    pub(crate) logs: Logs,
+    pub(crate) first: FirstModel,
+}
+
 impl Parts {
-    pub(crate) fn new(
-        config: &Config,
-        table: route::Table,
-        node: node::Handle,
-        storage: Storage,
-        advice: Advice,
-        access: Access,
-        first: FirstModel,
-    ) -> Self {
+    pub(crate) fn new(config: &Config, owners: Owners) -> Self {
+        let Owners { table, node, storage, advice, access, logs, first } = owners;
         let mut registry = Registry::default();
         let request_metrics = gateway::Metrics::register(&mut registry);
         registry.register_collector(Box::new(metrics::NodeCollector::new(node.view())));
@@ -55,13 +63,15 @@ impl Parts {
             completed: Arc::new(metrics::speeds_to(node.clone())),
         };
         let openapi = Kept::json(openapi::document());
-        Self { gateway, node, storage, advice, access, metrics: metrics::Page::new(registry), openapi, first }
+        let readers = Readers::new(&config.server.cors_origins);
+        let metrics = metrics::Page::new(registry);
+        Self { gateway, node, storage, advice, access, readers, logs, metrics, openapi, first }
     }
 }
 
-/// All routes.
-pub(crate) fn router(parts: Parts) -> Router {
-    let Parts { gateway, node, storage, advice, access, metrics, openapi, first } = parts;
+/// All routes, and `OPTIONS` for each.
+pub(crate) fn router(parts: Parts) -> Readable {
+    let Parts { gateway, node, storage, advice, access, readers, logs, metrics, openapi, first } = parts;
 
     // Open to everybody who can reach the port.
     let open = slashed(Router::new(), "/health", only("GET, HEAD", get(health::health)));
@@ -106,17 +116,23 @@ pub(crate) fn router(parts: Parts) -> Router {
     let configs = post(model_configs::add).put(model_configs::put);
     let kept = slashed(kept, "/api/models/config", only("POST, PUT", configs));
     let config = get(model_configs::one).delete(model_configs::remove);
-    let kept = kept.route("/api/models/config/{*name}", only("GET, HEAD, DELETE", config)).route_layer(guarded);
+    let kept = kept.route("/api/models/config/{*name}", only("GET, HEAD, DELETE", config)).route_layer(guarded.clone());
     let kept = slashed(kept, "/api/downloads", only("GET, HEAD", get(downloads::list))).with_state(storage);
 
-    open.with_state(node)
+    let logs = slashed(Router::new(), "/api/logs", only("GET, HEAD", get(logs::logs).with_state(logs)));
+    let logs = logs.route_layer(guarded);
+
+    let router = open
+        .with_state(node)
         .merge(models)
         .merge(kept)
+        .merge(logs)
         .merge(fit)
         .layer(from_fn(with_request_id))
         // The gateway answers for its own request ids and errors.
         .merge(gateway::router(gateway))
-        .fallback(unknown_route)
+        .fallback(unknown_route);
+    Readable { router, readers }
 }
 
 /// With and without a slash at the end.

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use sqlx::ConnectOptions as _;
 use sqlx::migrate::Migrator;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqliteLockingMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
 
 use crate::Error;
 
@@ -36,14 +38,32 @@ pub struct Store {
 
 impl Store {
     /// Opens the database at `path`, makes it if it is missing (only its user may read it), and brings its tables up to
-    /// date. A damaged file is refused and left as it is.
+    /// date. A damaged file is refused and left as it is. Where the disk has no room, one that is up to date can be read
+    /// all the same.
     ///
     /// # Errors
     /// The file cannot be opened, is damaged, is in use, or was written by a newer snug; each says what to do.
     pub async fn open(path: &Path) -> Result<Self, Error> {
         claim(path).map_err(|source| Error::NotOpened { path: path.to_owned(), source })?;
+        match Self::connect(path, Sharing::Shared).await {
+            Err(error @ (Error::Full { .. } | Error::Failed { .. })) => {
+                // Connections share a small file beside the database, which cannot grow; one alone does without.
+                let store = Self::connect(path, Sharing::Alone).await?;
+                tracing::warn!(error = &error as &dyn std::error::Error, "the database can be read and not written");
+                Ok(store)
+            }
+            opened => opened,
+        }
+    }
+
+    async fn connect(path: &Path, sharing: Sharing) -> Result<Self, Error> {
+        let (locking, connections) = match sharing {
+            Sharing::Shared => (SqliteLockingMode::Normal, CONNECTIONS),
+            Sharing::Alone => (SqliteLockingMode::Exclusive, 1),
+        };
         let options = SqliteConnectOptions::new()
             .filename(path)
+            .locking_mode(locking)
             // Readers and the writer do not wait for each other.
             .journal_mode(SqliteJournalMode::Wal)
             // Enough: what a committed call wrote is with the kernel, so the end of the process, even by `kill -9`, takes
@@ -58,7 +78,7 @@ impl Store {
             .thread_name(|number| format!("store-{number}"))
             .disable_statement_logging();
         let pool = SqlitePoolOptions::new()
-            .max_connections(CONNECTIONS)
+            .max_connections(connections)
             .min_connections(1)
             // A file does not go away like a server: there is nothing to renew or to test.
             .max_lifetime(None)
@@ -68,10 +88,13 @@ impl Store {
             .await
             .map_err(|error| Error::of(path, "open it", error))?;
         let store = Self { pool, path: path.into() };
-        store.check().await?;
-        let known = MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0);
-        MIGRATIONS.run(&store.pool).await.map_err(|error| Error::of_migration(path, known, error))?;
-        Ok(store)
+        match store.prepare().await {
+            Ok(()) => Ok(store),
+            Err(error) => {
+                store.close().await;
+                Err(error)
+            }
+        }
     }
 
     /// Where it lies.
@@ -95,14 +118,27 @@ impl Store {
         move |error| Error::of(&path, doing, error)
     }
 
-    /// Finds damage now rather than in the middle of something.
-    async fn check(&self) -> Result<(), Error> {
+    /// Finds damage now rather than in the middle of something, and brings the tables up to date.
+    async fn prepare(&self) -> Result<(), Error> {
         let found: String = sqlx::query_scalar("PRAGMA quick_check(1)")
             .fetch_one(&self.pool)
             .await
             .map_err(self.failed("look through it"))?;
-        if found == "ok" { Ok(()) } else { Err(Error::Damaged { path: PathBuf::from(&*self.path), reason: found }) }
+        if found != "ok" {
+            return Err(Error::Damaged { path: PathBuf::from(&*self.path), reason: found });
+        }
+        let known = MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0);
+        MIGRATIONS.run(&self.pool).await.map_err(|error| Error::of_migration(&self.path, known, error))
     }
+}
+
+/// Who may use the file beside us.
+#[derive(Clone, Copy)]
+enum Sharing {
+    /// Several connections, and other programs.
+    Shared,
+    /// One connection.
+    Alone,
 }
 
 /// Makes the file for its user only; the files that SQLite puts beside it take after it.

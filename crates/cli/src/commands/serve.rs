@@ -26,8 +26,8 @@ pub(crate) fn run(args: ServeArgs, settings: &Settings) -> Result<(), Failure> {
 
 async fn serve(config: Config, hub: hub::Settings) -> Result<(), Failure> {
     let failed = |error: anyhow::Error| Failure::new(Exit::Failed, format!("{error:#}"));
-    server::start_logging(&config.logging).map_err(failed)?;
-    let server = Server::bind(&config, hub).await.map_err(failed)?;
+    let logging = server::start_logging(&config.logging).map_err(failed)?;
+    let server = Server::bind(&config, hub, &logging).await.map_err(failed)?;
     let shutdown = Shutdown::default();
     let signals = server::shutdown_on_signals(shutdown.clone());
     let serving = server.run(shutdown);

@@ -10,5 +10,6 @@ mod answers;
 mod errors;
 mod faults;
 mod metering;
+mod mock;
 mod models;
 mod support;

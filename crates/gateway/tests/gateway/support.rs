@@ -86,6 +86,13 @@ impl House {
         self.table.publish(Routes { by_name, listed: vec![ready, other] });
     }
 
+    /// Makes [`MODEL`] known as one that somebody else runs.
+    pub(crate) fn publish_of(&self, provider: types::Provider) {
+        let listing = Arc::new(listing(MODEL, "Loaded"));
+        let route = Route { listing: Arc::clone(&listing), provider, target: None };
+        self.table.publish(Routes { by_name: HashMap::from([(MODEL.to_owned(), route)]), listed: vec![listing] });
+    }
+
     pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }

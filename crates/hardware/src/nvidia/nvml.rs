@@ -50,6 +50,9 @@ pub(crate) struct Device {
     /// The best PCI Express generation and width that card and slot can do.
     #[serde(default)]
     pub(crate) link: Option<(u32, u32)>,
+    /// Of the last moments, the share in which it was at work, percent.
+    #[serde(default)]
+    pub(crate) busy_percent: Option<u32>,
     /// Its slices, where it is cut into some.
     #[serde(default)]
     pub(crate) mig: Option<Vec<Device>>,
@@ -148,6 +151,7 @@ fn device(handle: &nvml_wrapper::Device<'_>) -> Device {
         },
         compute_capability: handle.cuda_compute_capability().ok().map(|version| (version.major, version.minor)),
         link: handle.max_pcie_link_gen().ok().zip(handle.max_pcie_link_width().ok()),
+        busy_percent: handle.utilization_rates().ok().map(|rates| rates.gpu),
         mig: None,
         error: None,
     }

@@ -50,6 +50,7 @@ pub(crate) fn cards(csv: &str) -> Answer {
             memory,
             compute_capability: capability,
             link: number(1).zip(number(2)),
+            busy_percent: None,
             mig: field(3).is_some_and(|mode| mode == "Enabled").then(Vec::new),
             error: None,
         });
