@@ -104,8 +104,7 @@ async fn weights_leave_before_anybody_is_ended_or_refused() {
     let run = stage.start().await;
     run.load("a").await;
     run.load("c").await;
-    let need: ByteCount =
-        run.node.view().borrow().instances.iter().map(|one| one.holds().on(&DeviceName::cpu())).sum();
+    let need: ByteCount = run.node.view().borrow().instances.iter().map(|one| one.holds().on(&DeviceName::cpu())).sum();
     run.end().await;
 
     // Room for those two and half of the weights.
