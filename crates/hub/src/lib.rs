@@ -25,7 +25,7 @@ mod update;
 
 pub use client::Client;
 pub use error::Error;
-pub use model::{Model, Query, Relation, Sort};
+pub use model::{Model, Query, Relation, Sort, is_id};
 pub use overlay::{CATALOGUE_FILE, USER_FOLDER, overlay};
 pub use settings::{Retries, Settings, Token};
 pub use update::{LeftOut, Options, Progress, Update, catalogue_update};

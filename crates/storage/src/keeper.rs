@@ -322,7 +322,7 @@ impl Storage {
             _ => (name, variant),
         };
         let mut repositories = (self.0.repositories)(name);
-        if name.split('/').count() == 2 {
+        if hub::is_id(name) {
             repositories.push(name.to_owned());
         }
         let mut refusal = None;
