@@ -129,10 +129,8 @@ async fn a_context_window_is_taken_where_it_fits() {
 #[tokio::test]
 async fn pins_hold_from_the_start_and_are_answered_for() {
     let stage = Stage::new(&[("a", ""), ("b", "")]);
-    let always = Entry {
-        settings: Settings { pinned: true, ..Settings::default() },
-        ..entry("always", stage.model_file("b"))
-    };
+    let always =
+        Entry { settings: Settings { pinned: true, ..Settings::default() }, ..entry("always", stage.model_file("b")) };
     let stage = stage.with(|config| {
         config.instances_max = Some(1);
         config.pinned = [key("a").id].into();

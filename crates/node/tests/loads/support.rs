@@ -209,7 +209,6 @@ pub(crate) fn kill(pid: u32) {
     let _gone = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
 }
 
-
 /// `m:F16`, or `m` without a variant.
 pub(crate) fn key(name: &str) -> ModelKey {
     let (id, variant) = name.split_once(':').unwrap_or((name, "F32"));
