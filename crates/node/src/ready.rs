@@ -81,6 +81,8 @@ pub(crate) struct Around<'a> {
 struct Asked {
     by_hand: bool,
     last_used: Instant,
+    /// There was no room before.
+    again: bool,
 }
 
 struct Entry {
@@ -129,7 +131,7 @@ impl Ready {
         self.left_out.retain(is_wanted);
         let now = Instant::now();
         for key in self.wanted.difference(&before) {
-            self.asked.entry(key.clone()).or_insert(Asked { by_hand: false, last_used: now });
+            self.asked.entry(key.clone()).or_insert(Asked { by_hand: false, last_used: now, again: false });
         }
     }
 
@@ -142,7 +144,7 @@ impl Ready {
             .iter()
             .filter(|entry| !matches!(entry.stage, Stage::Leaving { .. }))
             .filter(|entry| !library.get(&entry.model.key).is_some_and(|now| same(&now, &entry.model)))
-            .map(|entry| (entry.model.key.clone(), Asked { by_hand: entry.by_hand, last_used: entry.last_used }))
+            .map(|entry| (entry.model.key.clone(), entry.asked()))
             .collect();
         for (key, asked) in changed {
             tracing::info!(model = %key, "its files have changed: its weights leave RAM");
@@ -152,7 +154,7 @@ impl Ready {
         let is_there = |library: &Library, key: &ModelKey| library.get(key).is_some_and(|model| model.present);
         let now = Instant::now();
         for key in self.wanted.iter().filter(|key| is_there(library, key) && !is_there(before, key)) {
-            self.asked.entry(key.clone()).or_insert(Asked { by_hand: false, last_used: now });
+            self.asked.entry(key.clone()).or_insert(Asked { by_hand: false, last_used: now, again: false });
         }
     }
 
@@ -186,7 +188,7 @@ impl Ready {
     /// The same for others' sake. They come back when there is room again.
     pub(crate) fn make_room(&mut self, key: &ModelKey) {
         let entry = self.entries.iter().find(|entry| entry.model.key == *key);
-        let asked = entry.map(|entry| Asked { by_hand: entry.by_hand, last_used: entry.last_used });
+        let asked = entry.map(Entry::asked);
         self.release(key);
         self.left_out.extend(asked.map(|asked| (key.clone(), asked)));
     }
@@ -230,7 +232,7 @@ impl Ready {
         let by_hand = instance.afterwards == Afterwards::Kept;
         let wanted = instance.afterwards == Afterwards::AsWanted && self.wanted.contains(key);
         if by_hand || wanted {
-            let asked = Asked { by_hand, last_used: instance.last_used() };
+            let asked = Asked { by_hand, last_used: instance.last_used(), again: false };
             self.asked.insert(key.clone(), asked);
         }
         instance.afterwards = Afterwards::Settled;
@@ -239,7 +241,7 @@ impl Ready {
     /// There may be room again for what was left out.
     pub(crate) fn try_again(&mut self) {
         for (key, asked) in std::mem::take(&mut self.left_out) {
-            self.asked.entry(key).or_insert(asked);
+            self.asked.entry(key).or_insert(Asked { again: true, ..asked });
         }
     }
 
@@ -255,11 +257,13 @@ impl Ready {
     }
 
     fn decide(&mut self, around: &Around<'_>, key: ModelKey, asked: Asked) {
-        if !asked.by_hand && !self.wanted.contains(&key) {
-            return;
-        }
         let there = |model: &Arc<Model>| model.present && !model.files.is_empty();
         let Some(model) = around.library.get(&key).filter(there) else { return };
+        let is_pinned = |model: &Model| model.is_pinned(around.pinned);
+        let by_hand = asked.by_hand && (!asked.again || is_pinned(&model));
+        if !by_hand && !self.wanted.contains(&key) {
+            return;
+        }
         match self.entries.iter_mut().find(|entry| entry.model.key == key) {
             Some(Entry { stage: Stage::Leaving { .. }, .. }) => {
                 // Once those are gone.
@@ -275,7 +279,6 @@ impl Ready {
         if around.instances.iter().any(|one| one.model.key == key && one.going != Going::Leaves) {
             return;
         }
-        let is_pinned = |model: &Model| model.is_pinned(around.pinned);
         let now = Instant::now();
         let wanted = Weights {
             model: key.clone(),
@@ -297,10 +300,12 @@ impl Ready {
                 self.asked.insert(key, asked);
             }
             Keep::NoRoom { room } => {
-                tracing::info!(
-                    model = %key, needs = %wanted.bytes, %room, budget = %self.budget,
-                    "weights are not kept in RAM: no room for them"
-                );
+                if !asked.again {
+                    tracing::warn!(
+                        model = %key, needs = %wanted.bytes, %room, budget = %self.budget,
+                        "weights are not kept in RAM: no room for them"
+                    );
+                }
                 self.left_out.insert(key, asked);
             }
         }
@@ -334,7 +339,7 @@ impl Ready {
             let outcome = work.await.unwrap_or(Err(pagecache::Error::Unwanted));
             let _stopped = events.send(Event::Locked { number, outcome }).await;
         });
-        let Asked { by_hand, last_used } = asked;
+        let Asked { by_hand, last_used, .. } = asked;
         self.entries.push(Entry { number, model, by_hand, last_used, stage: Stage::Locking(progress) });
     }
 
@@ -427,6 +432,10 @@ impl Ready {
 }
 
 impl Entry {
+    fn asked(&self) -> Asked {
+        Asked { by_hand: self.by_hand, last_used: self.last_used, again: false }
+    }
+
     fn locked(&self) -> ByteCount {
         match &self.stage {
             Stage::Locking(progress) => progress.locked(),

@@ -234,3 +234,95 @@ async fn a_load_that_was_given_up_is_no_swap() {
     drop(node);
     run.end().await;
 }
+
+/// Chance that is the same every time.
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(self.0 >> 33).unwrap() % bound
+    }
+}
+
+/// What must hold of every picture that is shown.
+fn check(view: &View, budget: ByteCount, ram: ByteCount) {
+    let kept: ByteCount = view.ready.iter().map(|one| one.bytes).sum();
+    assert!(kept <= budget, "above budget: {:?}", view.ready);
+    let mut keys: Vec<_> = view.ready.iter().map(|one| &one.model).collect();
+    keys.sort();
+    keys.dedup();
+    assert_eq!(keys.len(), view.ready.len(), "kept twice: {:?}", view.ready);
+    let held: ByteCount = view.instances.iter().map(|one| one.holds().on(&DeviceName::cpu())).sum();
+    let beside: ByteCount = view
+        .ready
+        .iter()
+        .filter(|weights| view.instances.iter().all(|one| one.model.key != weights.model))
+        .map(|weights| weights.locked)
+        .sum();
+    assert!(held + beside <= ram, "above what models may use: {held} and {beside} of {ram}");
+}
+
+#[tokio::test]
+async fn whatever_is_asked_for_no_sum_exceeds_its_budget_and_everybody_is_answered() {
+    const NAMES: [&str; 4] = ["a", "b", "c", "d"];
+    let small = "--fake-model-mib 5 --fake-kv-mib 1";
+    let mut stage = Stage::new(&NAMES.map(|name| (name, small)));
+    for (name, mib) in NAMES.into_iter().zip([8, 12, 20, 30]) {
+        stage = stage.sized(name, mib);
+    }
+    let (budget, ram) = (ByteCount::mib(40), ByteCount::mib(700));
+    let stage = stage.with(|config| {
+        (config.sources.defaults.slots, config.sources.defaults.context) = (Some(1), Some(512));
+        (config.ready_budget, config.ram, config.instances_max) = (budget, Some(ram), Some(2));
+        config.patience = Duration::ZERO;
+        config.room_wait_max = LONG;
+    });
+    let run = stage.start().await;
+    let mut view = run.node.view();
+    let watch = run.tracker.spawn(async move {
+        while view.changed().await.is_ok() {
+            check(&view.borrow_and_update(), budget, ram);
+        }
+    });
+    let mut chance = Chance(7);
+    let mut leases = Vec::new();
+    let mut answers = Vec::new();
+    for _ in 0..300 {
+        let name = NAMES[chance.below(NAMES.len())];
+        let node = run.node.clone();
+        match chance.below(9) {
+            0 | 1 => answers.push(run.tracker.spawn(async move { drop(node.load(name, None).await) })),
+            2 => answers.push(run.tracker.spawn(async move { drop(node.unload(name).await) })),
+            3 => answers.push(run.tracker.spawn(async move { drop(node.activate(name).await) })),
+            4 => drop(node.pin(name, chance.below(3) == 0).await),
+            5 => node.keep_ready(NAMES.into_iter().filter(|_| chance.below(2) == 0).map(key).collect()).await,
+            6 if chance.below(4) == 0 => {
+                answers.push(run.tracker.spawn(async move { node.discard(&key(name)).await }));
+            }
+            6 => node.look().await,
+            7 => {
+                let lease = tokio::time::timeout(SHORT, node.activate(name)).await;
+                leases.extend(lease.ok().and_then(Result::ok));
+            }
+            _ => {
+                let held = leases.len().max(1);
+                drop((chance.below(held) < leases.len()).then(|| leases.swap_remove(chance.below(held))));
+            }
+        }
+    }
+    leases.clear();
+    for name in NAMES {
+        run.node.pin(name, false).await.unwrap();
+    }
+    for answer in answers {
+        tokio::time::timeout(LONG, answer).await.expect("everybody is answered").unwrap();
+    }
+    run.node.keep_ready(BTreeSet::new()).await;
+    for name in NAMES {
+        run.node.unload(name).await.unwrap();
+    }
+    run.until("nothing is left", |view| view.instances.is_empty() && view.ready.is_empty()).await;
+    run.end().await;
+    watch.await.expect("every picture was right");
+}
