@@ -1,6 +1,7 @@
 //! `/api/models…`: the model server's view of the node. Handlers only convert.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use api::{
@@ -27,6 +28,9 @@ use crate::{downloads, json_body, query};
 /// How often an SSE client that waits for a load is shown that we live.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
+/// Context of a model that nobody has read and whose config does not say: the contract's default.
+const CONTEXT_UNSAID: u64 = 4096;
+
 /// What these routes are made of.
 #[derive(Clone)]
 pub(crate) struct Models {
@@ -37,8 +41,13 @@ pub(crate) struct Models {
 /// `GET /api/models`.
 pub(crate) async fn available(State(Models { node, storage }): State<Models>) -> Json<AvailableModels> {
     let view = node.view().borrow().clone();
-    let state = |model: &Model| storage.state(&model.key).to_string();
-    let rows = view.library.models().map(|model| available_model(&view, model, state(model)));
+    let row = |model: &Arc<Model>| {
+        let row = available_model(&view, model, storage.state(&model.key));
+        // What can be fetched is no problem for not being here.
+        let problem = row.error.clone().filter(|_| model.present || !storage.has_source(&model.key));
+        AvailableModel { error: problem, ..row }
+    };
+    let rows = view.library.models().map(row);
     Json(AvailableModels { models: rows.collect() })
 }
 
@@ -317,9 +326,9 @@ fn load_events(
 ) -> impl Stream<Item = Result<Event, Infallible>> {
     struct Waiting {
         outcome: std::pin::Pin<Box<dyn Future<Output = Result<Loaded, ApiError>> + Send>>,
-        view: tokio::sync::watch::Receiver<std::sync::Arc<View>>,
+        view: tokio::sync::watch::Receiver<Arc<View>>,
         storage: Storage,
-        coming: tokio::sync::watch::Receiver<std::sync::Arc<[hub::download::JobView]>>,
+        coming: tokio::sync::watch::Receiver<Arc<[hub::download::JobView]>>,
         name: String,
         shown: Option<(String, u64)>,
     }
@@ -390,7 +399,7 @@ fn json_event(name: &str, data: &impl serde::Serialize) -> Event {
 }
 
 /// How a variant fits the machine with nothing else loaded.
-fn available_model(view: &View, model: &Model, state: String) -> AvailableModel {
+fn available_model(view: &View, model: &Model, state: RuntimeState) -> AvailableModel {
     let fit = fit_of(view, model);
     let need = &fit.memory;
     AvailableModel {
@@ -405,7 +414,7 @@ fn available_model(view: &View, model: &Model, state: String) -> AvailableModel 
         file_size_bytes: if model.present { model.size } else { model.declared.file_size.unwrap_or_default() }.as_u64(),
         mode: model.mode.as_str().to_owned(),
         provider: model.provider.to_string(),
-        state,
+        state: state.to_string(),
         present: model.present,
         error: model.problem.clone(),
     }
@@ -459,7 +468,7 @@ fn fit_of_declared(view: &View, model: &Model) -> Fit {
         memory.entry(device.clone()).model = part;
         left = left.saturating_sub(part);
     }
-    let context = model.context_window.unwrap_or(0);
+    let context = model.context_window.unwrap_or(CONTEXT_UNSAID);
     if left == ByteCount::ZERO {
         return Fit { can_run: true, max_context: context, limiting_factor: "", memory };
     }
@@ -467,7 +476,12 @@ fn fit_of_declared(view: &View, model: &Model) -> Fit {
     let mut memory = MemoryUse::default();
     memory.entry(cpu.clone()).model = need;
     let can_run = need <= room(&cpu);
-    let limiting_factor = if can_run { "vram" } else { "ram" };
+    let has_accelerators = view.capacity.keys().any(|device| !device.is_cpu());
+    let limiting_factor = match (can_run, has_accelerators) {
+        (false, _) => "ram",
+        (true, true) => "vram",
+        (true, false) => "",
+    };
     Fit { can_run, max_context: if can_run { context } else { 0 }, limiting_factor, memory }
 }
 

@@ -75,6 +75,8 @@ struct Known {
     then: Option<Load>,
     /// Why it failed, as far as the hub does not say itself: before a restart.
     failed: Option<String>,
+    /// What has come, once all has, while the node looks for it.
+    come: Option<ByteCount>,
     created: SystemTime,
 }
 
@@ -98,9 +100,12 @@ impl Fetches {
         self.forgotten.subscribe()
     }
 
-    /// Of which model a download is.
-    pub(crate) fn model(&self, id: &JobId) -> Option<ModelKey> {
-        self.known().get(id).map(|known| known.model.clone())
+    /// All of a download has come, so many bytes: of which model it is.
+    pub(crate) fn come(&self, id: &JobId, bytes: ByteCount) -> Option<ModelKey> {
+        let mut known = self.known();
+        let known = known.get_mut(id)?;
+        known.come = Some(bytes);
+        Some(known.model.clone())
     }
 
     pub(crate) fn downloads(&self) -> &Downloads {
@@ -121,7 +126,8 @@ impl Fetches {
             };
             let created = crate::time::time(row.created_ms);
             let (files, then, failed) = (kept.files, kept.then, row.reason.clone());
-            let known = Known { model: row.file.clone(), files: files.clone(), then, failed, created };
+            let model = row.file.clone();
+            let known = Known { model, files: files.clone(), then, failed, come: None, created };
             self.known().insert(id.clone(), known.clone());
             let job = Job { id: id.clone(), files };
             let begun = match row.state.as_str() {
@@ -143,7 +149,7 @@ impl Fetches {
         let earlier = self.known().get(&id).cloned();
         let then = then.or(earlier.as_ref().and_then(|known| known.then));
         let created = earlier.as_ref().map_or_else(SystemTime::now, |known| known.created);
-        let known = Known { model: model.clone(), files: files.clone(), then, failed: None, created };
+        let known = Known { model: model.clone(), files: files.clone(), then, failed: None, come: None, created };
         self.save(&id, &known, "queued").await?;
         self.known().insert(id.clone(), known);
         let begun = match self.downloads.begin(Job { id: id.clone(), files }).await {
@@ -207,10 +213,14 @@ impl Fetches {
             let Some(job) = jobs.iter().find(|job| job.id == id) else {
                 return Fetch {
                     model: known.model,
-                    // Between being taken down and being taken by the hub.
-                    phase: if known.failed.is_some() { Phase::Failed } else { Phase::Queued },
-                    bytes_done: ByteCount::ZERO,
-                    bytes_total: None,
+                    phase: match (&known.failed, known.come) {
+                        (Some(_), _) => Phase::Failed,
+                        (None, Some(_)) => Phase::Verifying,
+                        // Between being taken down and being taken by the hub.
+                        (None, None) => Phase::Queued,
+                    },
+                    bytes_done: known.come.unwrap_or_default(),
+                    bytes_total: known.come,
                     bytes_per_second: 0,
                     eta: None,
                     error: known.failed,

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use catalog::model_config::ModelConfig;
 use hub::Client;
-use hub::download::{Downloads, Ended, FileWish, JobView, Room, Space};
+use hub::download::{Downloads, Ended, FileWish, JobId, JobView, Room, Space};
 use node::{Entry, View};
 use serde_json::Value;
 use store::Store;
@@ -266,6 +266,13 @@ impl Storage {
         // A bare id means whichever of its variants is here.
         let of_id = || view.library.models().filter(|other| other.key.id == model.key.id);
         model.key.id.as_str() != name || !of_id().any(|other| other.present)
+    }
+
+    /// Whether somebody said where the files of a variant are to be had.
+    pub fn has_source(&self, model: &ModelKey) -> bool {
+        self.config(model.id.as_str()).is_some_and(|config| {
+            config.variants().iter().any(|one| one.quantization == model.variant && !one.files.is_empty())
+        })
     }
 
     fn is_here(&self, model: &ModelKey) -> bool {
@@ -726,8 +733,10 @@ impl Inner {
     }
 
     /// A download has ended well: its model can be asked for, and is loaded if that was asked for.
-    async fn arrived(&self, id: &hub::download::JobId) -> Result<(), Error> {
-        let Some(model) = self.fetches.model(id) else { return Ok(()) };
+    async fn arrived(&self, id: &JobId, files: &[PathBuf]) -> Result<(), Error> {
+        let length = |path: &PathBuf| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+        let bytes = files.iter().map(length).map(ByteCount::bytes).sum();
+        let Some(model) = self.fetches.come(id, bytes) else { return Ok(()) };
         tracing::info!(%model, "downloaded");
         self.remembered.downloaded(&model, SystemTime::now()).await?;
         // A file of the hub lies where only its coming tells.
@@ -797,7 +806,7 @@ async fn follow_downloads(inner: Arc<Inner>, mut ended: broadcast::Receiver<Ende
             () = stop.cancelled() => return,
         };
         let kept = match event {
-            Ok(Ended::Finished { id, .. }) => inner.arrived(&id).await,
+            Ok(Ended::Finished { id, files }) => inner.arrived(&id, &files).await,
             Ok(Ended::Failed { id, failure }) => {
                 tracing::warn!(download = %id, "a download failed: {failure}");
                 inner.fetches.failed(&id, &failure.to_string()).await.map_err(Error::from)

@@ -112,10 +112,7 @@ fn the_contract_s_example_is_read_unchanged_in_three_languages() {
         server: Server { port: 8080, ..defaults.server },
         folders: Folders { models: "/models".into(), ..defaults.folders },
         library: Library { model_config_paths: vec!["config".into()], ..defaults.library },
-        hardware: Hardware {
-            vram_overrides: [(0, 32000)].into(),
-            default_backend_priority: vec![Backend::Vulkan],
-        },
+        hardware: Hardware { vram_overrides: [(0, 32000)].into(), default_backend_priority: vec![Backend::Vulkan] },
         ..defaults
     };
     // What it gives besides are our own defaults too.
