@@ -1,8 +1,8 @@
 //! Where a download test begins: a fake hub, a cache, and downloads between them.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use hub::download::{Class, Config, Downloads, Ended, FileWish, Job, JobId, JobView, Room, Source, Space, State};
