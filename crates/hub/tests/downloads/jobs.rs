@@ -117,6 +117,11 @@ async fn a_failed_job_is_shown_until_it_is_begun_again() {
 async fn nothing_is_begun_that_does_not_fit_beside_the_others() {
     let scene = Scene::new(Script { room: 10 * MIB, ..Script::default() });
     slow(&scene, &["a", "b", "c"]);
+    for name in ["a", "b", "c"] {
+        // So slowly that what has come makes no difference.
+        scene.hub.mend(&format!("files/{name}"));
+        scene.hub.fault(&format!("files/{name}"), Fault::Slow(MIB / 64));
+    }
     let wish = |name: &str, size| FileWish { size: Some(ByteCount::mib(size)), ..scene.file(name) };
     let begin =
         async |name: &str, size| scene.downloads.begin(Job { id: id(name), files: vec![wish(name, size)] }).await;
