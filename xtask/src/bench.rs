@@ -7,6 +7,7 @@ mod load;
 mod nginx;
 mod process;
 mod programs;
+mod ready;
 mod snug;
 mod swap;
 
@@ -19,6 +20,8 @@ pub(crate) enum Bench {
     Fit(fit::Arguments),
     /// What snug adds when one model leaves for another, beside the engine's own stop and load.
     Swap(swap::Arguments),
+    /// Loads of a large model: from the disk, and with its weights kept in RAM.
+    Ready(ready::Arguments),
 }
 
 pub(crate) fn run(bench: &Bench) -> anyhow::Result<()> {
@@ -31,6 +34,7 @@ pub(crate) fn run(bench: &Bench) -> anyhow::Result<()> {
         Bench::Gateway(arguments) => runtime.block_on(gateway::run(arguments)),
         Bench::Fit(arguments) => runtime.block_on(fit::run(arguments)),
         Bench::Swap(arguments) => runtime.block_on(swap::run(arguments)),
+        Bench::Ready(arguments) => runtime.block_on(ready::run(arguments)),
     }
 }
 

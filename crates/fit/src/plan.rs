@@ -378,6 +378,17 @@ mod tests {
     }
 
     #[test]
+    fn a_context_that_is_wanted_is_where_it_begins() {
+        let wanted = |tokens| Wish { context_wanted: Some(tokens), ..Wish::default() };
+        check(&wanted(1500), &[("CPU", 4096)], "4 x 1500, 0 layers offloaded");
+        check(&wanted(100_000), &[("CPU", 4096)], "4 x 8192, 0 layers offloaded");
+        check(&wanted(6000), &[("CPU", 300)], "1 x 3000, 0 layers offloaded");
+        check(&Wish { context: Some(512), ..wanted(6000) }, &[("CPU", 4096)], "4 x 512, 0 layers offloaded");
+        check(&Wish { context_max: Some(1000), ..wanted(6000) }, &[("CPU", 4096)], "4 x 1000, 0 layers offloaded");
+        check(&Wish { stretched: true, ..wanted(16_384) }, &[("CPU", 4096)], "4 x 16384, 0 layers offloaded");
+    }
+
+    #[test]
     fn layers_go_to_the_accelerator_as_far_as_they_fit() {
         let open = Wish::default();
         check(&open, &[("CPU", 4096), ("CUDA0", 24_000)], "4 x 8192, 30 layers offloaded");

@@ -7,13 +7,15 @@ use reqwest::header::{HeaderMap, HeaderValue, LINK};
 use reqwest::{Url, redirect};
 use serde_json::Value;
 
+use crate::cache;
 use crate::error::Error;
 use crate::model::{Model, Query, is_id};
+use crate::repository::Listed;
 use crate::request::{Asking, same_origin, shown};
 use crate::settings::Settings;
 
 /// How long a connection may take to be made.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long an answer may be silent.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
@@ -144,6 +146,57 @@ impl Client {
         Ok(self.asking.get(url, CONFIG_BYTES_MAX, id).await?.body)
     }
 
+    /// What the hub says of a repository at one revision, with all its files.
+    pub(crate) async fn of_revision(&self, id: &str, revision: &str) -> Result<Listed, Error> {
+        if !cache::is_revision(revision) {
+            return Err(Error::Revision { revision: revision.chars().take(100).collect() });
+        }
+        let revision = utf8_percent_encode(revision, IN_QUERY);
+        let blobs = ("blobs".to_owned(), "true".to_owned());
+        let url = self.url(&format!("api/models/{}/revision/{revision}", checked(id)?), &[blobs])?;
+        let answer = self.asking.get(url.clone(), MODEL_BYTES_MAX, id).await?;
+        serde_json::from_slice(&answer.body).map_err(|source| Error::Form { url: shown(&url), source })
+    }
+
+    /// What the hub says of a file of a repository; all three must be checked to be names.
+    ///
+    /// # Errors
+    /// [`Error::Offline`], [`Error::Gated`], [`Error::NotFound`], [`Error::Lacks`], or if it cannot be had.
+    pub(crate) async fn remote(&self, repository: &str, revision: &str, path: &str) -> Result<Remote, Error> {
+        let url = self.resolve(repository, revision, path)?;
+        let what = format!("{path} of {repository}");
+        let headers = self.asking.head(url.clone(), repository).await.map_err(|error| match error {
+            Error::NotFound { .. } => Error::NotFound { what },
+            other => other,
+        })?;
+        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        let lacks = |header| Error::Lacks { url: shown(&url), header };
+        let commit = text("x-repo-commit").filter(|commit| cache::is_commit(commit));
+        let etag = text("x-linked-etag").or(text("etag")).map(plain_etag).filter(|etag| cache::is_etag(etag));
+        let size = text("x-linked-size").or(text("content-length")).and_then(|size| size.parse().ok());
+        Ok(Remote {
+            commit: commit.ok_or_else(|| lacks("X-Repo-Commit"))?.to_owned(),
+            etag: etag.ok_or_else(|| lacks("ETag"))?.to_owned(),
+            size: size.ok_or_else(|| lacks("Content-Length"))?,
+        })
+    }
+
+    /// The address of a file of a repository.
+    pub(crate) fn resolve(&self, repository: &str, revision: &str, path: &str) -> Result<Url, Error> {
+        let encode = |text: &str| utf8_percent_encode(text, IN_QUERY).to_string();
+        let path: Vec<String> = path.split('/').map(encode).collect();
+        self.url(&format!("{}/resolve/{}/{}", checked(repository)?, encode(revision), path.join("/")), &[])
+    }
+
+    /// The same hub, asked by another HTTP client.
+    pub(crate) fn asking_with(&self, http: reqwest::Client) -> Asking {
+        Asking { http, ..self.asking.clone() }
+    }
+
+    pub(crate) fn is_offline(&self) -> bool {
+        self.offline
+    }
+
     fn url(&self, path: &str, parameters: &[(String, String)]) -> Result<Url, Error> {
         if self.offline {
             return Err(Error::Offline);
@@ -157,12 +210,28 @@ impl Client {
     }
 }
 
+/// What the hub says of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Remote {
+    /// The commit that the revision is.
+    pub(crate) commit: String,
+    /// The name of its blob: the sha256 of a large file, git's sha1 of a small one.
+    pub(crate) etag: String,
+    /// How long it is.
+    pub(crate) size: u64,
+}
+
+/// An `ETag` without its quotes and its mark of weakness.
+pub(crate) fn plain_etag(etag: &str) -> &str {
+    etag.strip_prefix("W/").unwrap_or(etag).trim_matches('"')
+}
+
 /// The parameters that ask for all that a [`Model`] holds.
 pub(crate) fn expand() -> Vec<(String, String)> {
     EXPAND.iter().map(|name| ("expand[]".to_owned(), (*name).to_owned())).collect()
 }
 
-fn checked(id: &str) -> Result<&str, Error> {
+pub(crate) fn checked(id: &str) -> Result<&str, Error> {
     if is_id(id) { Ok(id) } else { Err(Error::Id { id: id.chars().take(100).collect() }) }
 }
 

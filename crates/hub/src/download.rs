@@ -27,14 +27,27 @@
 //! ranges of a large file are fetched side by side and wait in memory for their turn. It is hashed while it comes, and
 //! gets its name only when its length and hash are right.
 
+mod digest;
 mod failure;
+mod fetch;
 mod job;
+mod owner;
+mod partial;
+mod pieces;
+mod report;
+mod schedule;
+mod speed;
+mod task;
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{broadcast, watch};
+use reqwest::redirect;
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use types::ByteCount;
@@ -42,8 +55,17 @@ use types::ByteCount;
 pub use failure::{Class, Failure};
 pub use job::{FileWish, Job, JobId, JobView, Source, State};
 
-use crate::client::Client;
+use self::owner::{Command, Owner};
+use self::schedule::Schedule;
+use self::task::Shared;
+use crate::client::{CONNECT_TIMEOUT, Client};
 use crate::error::Error;
+
+/// Commands that may wait for the owner; who has one more waits.
+const COMMANDS: usize = 64;
+
+/// Ends that a slow listener may be behind.
+const ENDS_KEPT: usize = 256;
 
 /// How downloads are done.
 #[derive(Clone, Debug)]
@@ -138,7 +160,12 @@ pub enum Ended {
 
 /// The way to the task that owns all downloads. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Downloads {}
+pub struct Downloads {
+    shared: Arc<Shared>,
+    commands: mpsc::Sender<Command>,
+    views: watch::Receiver<Arc<[JobView]>>,
+    ended: broadcast::Sender<Ended>,
+}
 
 impl Downloads {
     /// Starts the owner on `tracker`. It ends, and leaves partial files for the next start, when `stop` is cancelled.
@@ -152,8 +179,27 @@ impl Downloads {
         tracker: &TaskTracker,
         stop: CancellationToken,
     ) -> Result<Self, Error> {
-        let _ = (config, client, room, tracker, stop);
-        todo!()
+        let asking = client.asking_with(http(config.silence_max)?);
+        let (cache, ranges) = (config.cache, config.ranges.max(1));
+        let shared = Arc::new(Shared { client: client.clone(), asking, cache, ranges });
+        let (commands, commanded) = mpsc::channel(COMMANDS);
+        let (views, shown) = watch::channel(Arc::default());
+        let (ended, _) = broadcast::channel(ENDS_KEPT);
+        let owner = Owner {
+            shared: shared.clone(),
+            room,
+            schedule: Schedule::new(config.concurrent_max),
+            entries: HashMap::new(),
+            tasks: JoinSet::new(),
+            task_jobs: HashMap::new(),
+            events: mpsc::channel(owner::EVENTS),
+            views,
+            ended: ended.clone(),
+            begun: Instant::now(),
+            stop,
+        };
+        tracker.spawn(owner.run(commanded));
+        Ok(Self { shared, commands, views: shown, ended })
     }
 
     /// Takes a job: it runs as soon as there is a place for it. What is here already is not fetched again. A job that
@@ -165,8 +211,7 @@ impl Downloads {
     /// [`Refused::NoRoom`], [`Refused::Offline`], [`Refused::AlreadyRunning`], [`Refused::Invalid`], [`Refused::Full`],
     /// [`Refused::Stopping`].
     pub async fn begin(&self, job: Job) -> Result<(), Refused> {
-        let _ = job;
-        todo!()
+        self.take(job, false).await
     }
 
     /// Takes a job that is paused, as one that was paused before snug was restarted.
@@ -174,8 +219,7 @@ impl Downloads {
     /// # Errors
     /// As [`Self::begin`], but room is not asked for.
     pub async fn begin_paused(&self, job: Job) -> Result<(), Refused> {
-        let _ = job;
-        todo!()
+        self.take(job, true).await
     }
 
     /// Pauses a job; its partial files stay. One that is paused already is no error.
@@ -183,8 +227,7 @@ impl Downloads {
     /// # Errors
     /// [`Refused::Unknown`] for one that is not there or has failed, [`Refused::Stopping`].
     pub async fn pause(&self, id: &JobId) -> Result<(), Refused> {
-        let _ = id;
-        todo!()
+        self.tell(|reply| Command::Pause { id: id.clone(), reply }).await
     }
 
     /// Lets a paused job go on where it was, behind those that wait. One that is not paused is no error.
@@ -192,8 +235,7 @@ impl Downloads {
     /// # Errors
     /// [`Refused::Unknown`] for one that is not there or has failed, [`Refused::NoRoom`], [`Refused::Stopping`].
     pub async fn resume(&self, id: &JobId) -> Result<(), Refused> {
-        let _ = id;
-        todo!()
+        self.tell(|reply| Command::Resume { id: id.clone(), reply }).await
     }
 
     /// Ends a job and removes its partial files; returns when they are gone. Files of it that are complete stay.
@@ -201,28 +243,62 @@ impl Downloads {
     /// # Errors
     /// [`Refused::Unknown`], [`Refused::Stopping`].
     pub async fn cancel(&self, id: &JobId) -> Result<(), Refused> {
-        let _ = id;
-        todo!()
+        self.tell(|reply| Command::Cancel { id: id.clone(), reply }).await
     }
 
     /// Changes how many jobs run at the same time. Those that run already go on.
     pub async fn set_concurrent_max(&self, jobs: usize) {
-        let _ = jobs;
-        todo!()
+        // One that is stopping starts no more.
+        let _ = self.commands.send(Command::Places(jobs)).await;
     }
 
     /// All jobs that are not done, in the order in which they were begun.
     pub fn jobs(&self) -> Arc<[JobView]> {
-        todo!()
+        self.views.borrow().clone()
     }
 
     /// The same, now and whenever it changes; progress at most four times a second.
     pub fn changes(&self) -> watch::Receiver<Arc<[JobView]>> {
-        todo!()
+        self.views.clone()
     }
 
     /// Every end of a job from now on. Who is behind by hundreds misses some, and looks at [`Self::jobs`].
     pub fn events(&self) -> broadcast::Receiver<Ended> {
-        todo!()
+        self.ended.subscribe()
     }
+
+    async fn take(&self, job: Job, is_paused: bool) -> Result<(), Refused> {
+        job.check().map_err(Refused::Invalid)?;
+        // Looking at the disk takes time that the owner does not have.
+        let shared = self.shared.clone();
+        let looked = tokio::task::spawn_blocking(move || {
+            let looks: Vec<_> = job.files.iter().map(|wish| task::look(&shared.cache, wish)).collect();
+            (job, looks)
+        });
+        let (job, looks) = looked.await.map_err(|_| Refused::Stopping)?;
+        let is_here = |(size, there): &(Option<u64>, u64)| *size == Some(*there);
+        let asks_hub = |wish: &FileWish| self.shared.is_of_hub(wish);
+        let is_offline = self.shared.client.is_offline();
+        if is_offline && job.files.iter().zip(&looks).any(|(wish, look)| asks_hub(wish) && !is_here(look)) {
+            return Err(Refused::Offline);
+        }
+        self.tell(|reply| Command::Begin { job, looks, is_paused, reply }).await
+    }
+
+    async fn tell(&self, command: impl FnOnce(owner::Reply) -> Command) -> Result<(), Refused> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(command(reply)).await.map_err(|_| Refused::Stopping)?;
+        answer.await.unwrap_or(Err(Refused::Stopping))
+    }
+}
+
+/// A client for answers that may take hours, as long as they are not silent.
+fn http(silence_max: Duration) -> Result<reqwest::Client, Error> {
+    let builder = reqwest::Client::builder()
+        .user_agent(concat!("snug/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(CONNECT_TIMEOUT)
+        .read_timeout(silence_max)
+        // Ours are followed by hand, so that the token stays with the hub.
+        .redirect(redirect::Policy::none());
+    builder.build().map_err(|source| Error::Tls { source })
 }

@@ -26,6 +26,12 @@ pub enum Error {
         /// What was given.
         id: String,
     },
+    /// What cannot be the name of a branch, a tag or a commit.
+    #[error("{revision:?} is not a revision of a repository: a branch, a tag or a commit is meant")]
+    Revision {
+        /// What was given.
+        revision: String,
+    },
     /// A licence must be accepted first.
     #[error("{id} is gated: accept its licence at {page}, then set HF_TOKEN to a token of that account")]
     Gated {
@@ -102,6 +108,14 @@ pub enum Error {
         url: String,
         /// What is wrong, and where.
         source: serde_json::Error,
+    },
+    /// An answer without what every hub says.
+    #[error("the answer to {url} has no {header} that can be used: is HF_ENDPOINT a hub?")]
+    Lacks {
+        /// What was asked for.
+        url: String,
+        /// The header.
+        header: &'static str,
     },
     /// The HTTP client could not be made, for want of certificates most likely.
     #[error("cannot make a TLS client: are the system's CA certificates installed?")]

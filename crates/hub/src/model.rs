@@ -176,8 +176,8 @@ struct Row {
     disabled: Option<bool>,
 }
 
-/// Whether it can be a repository's id. It becomes a part of addresses: nothing in it may lead elsewhere.
-pub(crate) fn is_id(id: &str) -> bool {
+/// Whether it can be a repository's id, `OWNER/NAME`. It becomes a part of addresses: nothing in it may lead elsewhere.
+pub fn is_id(id: &str) -> bool {
     let is_name = |name: &str| {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
         (1..=96).contains(&name.len())

@@ -3,14 +3,18 @@
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER};
-use reqwest::{Response, StatusCode, Url};
+use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER};
+use reqwest::{Method, Response, StatusCode, Url};
 
 use crate::error::Error;
 use crate::settings::Retries;
+use crate::tries::Tries;
 
 /// Redirects of one request: the hub's own, then its storage's.
 const REDIRECTS_MAX: usize = 5;
+
+/// What the hub says in a redirect of the file that it leads to.
+pub(crate) const ANNOUNCED: [&str; 3] = ["x-repo-commit", "x-linked-etag", "x-linked-size"];
 
 /// How much of an error's text is kept.
 const MESSAGE_BYTES_MAX: usize = 300;
@@ -30,91 +34,163 @@ pub(crate) struct Asking {
     pub(crate) retries: Retries,
 }
 
-/// What one try came to.
-enum Try {
-    Done(Answer),
-    Failed(Error),
+/// Where a request goes first.
+#[derive(Clone, Debug)]
+pub(crate) struct Start {
+    pub(crate) url: Url,
+    /// Whether no redirect has left the hub's host on the way to it: only then it gets the token.
+    pub(crate) at_home: bool,
+}
+
+/// A response that is no redirect, or one that leads away from where the request may go.
+pub(crate) struct Reached {
+    pub(crate) response: Response,
+    /// Who gave it.
+    pub(crate) from: Start,
+    /// What redirects on the hub's own host said of the file that they lead to.
+    pub(crate) announced: HeaderMap,
+}
+
+/// Why there is no response.
+pub(crate) enum Lost {
+    /// No connection, or one that broke.
+    Unreachable(Url, reqwest::Error),
+    /// A redirect that leads nowhere.
+    Astray(Error),
+}
+
+/// A try that came to nothing.
+enum Trouble {
+    Final(Error),
     /// Worth another try, after this wait if the hub asks for one.
-    Again(Error, Option<Duration>),
+    Passing(Error, Option<Duration>),
+}
+
+impl From<Lost> for Trouble {
+    fn from(lost: Lost) -> Self {
+        match lost {
+            Lost::Unreachable(url, error) => Self::Passing(unreachable_host(&url, error), None),
+            Lost::Astray(error) => Self::Final(error),
+        }
+    }
+}
+
+/// Waits for the next try, if there is to be one.
+async fn bear(trouble: Trouble, tries: &mut Tries, url: &Url) -> Result<(), Error> {
+    let (error, asked) = match trouble {
+        Trouble::Final(error) => return Err(error),
+        Trouble::Passing(error, asked) => (error, asked),
+    };
+    match tries.failed(asked) {
+        Ok(pause) => {
+            tracing::debug!(url = shown(url), wait_ms = pause.as_millis(), "the hub is asked again: {error}");
+            tokio::time::sleep(pause).await;
+            Ok(())
+        }
+        Err(attempts) => Err(match error {
+            Error::Busy { status, .. } => Error::Busy { status, attempts, wait: asked },
+            other => other,
+        }),
+    }
 }
 
 impl Asking {
     /// Gets `url`; an answer longer than `limit` bytes is an error. `what` is what a person calls it.
     pub(crate) async fn get(&self, url: Url, limit: usize, what: &str) -> Result<Answer, Error> {
-        let mut wait = self.retries.first_wait;
-        let mut attempt = 0;
+        let mut tries = Tries::new(self.retries);
         loop {
-            attempt += 1;
-            match self.once(url.clone(), limit, what).await {
-                Try::Done(answer) => return Ok(answer),
-                Try::Failed(error) => return Err(error),
-                Try::Again(error, asked) => {
-                    let pause = asked.unwrap_or(wait);
-                    if attempt >= self.retries.attempts || pause > self.retries.longest_wait {
-                        return Err(match error {
-                            Error::Busy { status, .. } => Error::Busy { status, attempts: attempt, wait: asked },
-                            other => other,
-                        });
-                    }
-                    tracing::debug!(url = %url, attempt, wait_ms = pause.as_millis(), "the hub is asked again: {error}");
-                    tokio::time::sleep(pause).await;
-                    wait = wait.saturating_mul(2);
-                }
+            match self.get_once(&url, limit, what).await {
+                Ok(answer) => return Ok(answer),
+                Err(trouble) => bear(trouble, &mut tries, &url).await?,
             }
         }
     }
 
-    async fn once(&self, mut url: Url, limit: usize, what: &str) -> Try {
-        // Once a redirect has left the hub's host, the token stays behind for good.
-        let mut at_home = true;
+    /// What the hub says of a file, without the file: the headers of its own answer, and of its redirects on its own host
+    /// what is said there only.
+    pub(crate) async fn head(&self, url: Url, what: &str) -> Result<HeaderMap, Error> {
+        let mut tries = Tries::new(self.retries);
+        loop {
+            match self.head_once(&url, what).await {
+                Ok(headers) => return Ok(headers),
+                Err(trouble) => bear(trouble, &mut tries, &url).await?,
+            }
+        }
+    }
+
+    pub(crate) fn start(&self, url: Url) -> Start {
+        Start { at_home: same_origin(&url, &self.endpoint), url }
+    }
+
+    async fn get_once(&self, url: &Url, limit: usize, what: &str) -> Result<Answer, Trouble> {
+        let reached = self.follow(&Method::GET, self.start(url.clone()), &HeaderMap::new(), true).await?;
+        let (headers, from) = (reached.response.headers().clone(), reached.from.url);
+        let response = self.successful(reached.response, &from, what)?;
+        let body = whole(response, &from, limit).await?;
+        Ok(Answer { headers, body })
+    }
+
+    async fn head_once(&self, url: &Url, what: &str) -> Result<HeaderMap, Trouble> {
+        let plain = HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static("identity"))]);
+        let reached = self.follow(&Method::HEAD, self.start(url.clone()), &plain, false).await?;
+        let mut headers = reached.announced;
+        // A redirect away from the hub is its answer.
+        let is_answer = reached.response.status().is_redirection();
+        let response =
+            if is_answer { reached.response } else { self.successful(reached.response, &reached.from.url, what)? };
+        for (name, value) in response.headers() {
+            headers.entry(name).or_insert_with(|| value.clone());
+        }
+        Ok(headers)
+    }
+
+    /// Asks, and follows redirects: any, or with `may_leave` unset those on the same host only.
+    pub(crate) async fn follow(
+        &self,
+        method: &Method,
+        mut at: Start,
+        headers: &HeaderMap,
+        may_leave: bool,
+    ) -> Result<Reached, Lost> {
+        let mut announced = HeaderMap::new();
         for _ in 0..=REDIRECTS_MAX {
-            at_home &= same_origin(&url, &self.endpoint);
-            let mut request = self.http.get(url.clone());
-            if let Some(authorization) = self.authorization.as_ref().filter(|_| at_home) {
+            // Once a redirect has left the hub's host, the token stays behind for good.
+            at.at_home &= same_origin(&at.url, &self.endpoint);
+            let mut request = self.http.request(method.clone(), at.url.clone()).headers(headers.clone());
+            if let Some(authorization) = self.authorization.as_ref().filter(|_| at.at_home) {
                 request = request.header(AUTHORIZATION, authorization.clone());
             }
-            let response = match request.send().await {
-                Ok(response) => response,
-                Err(error) => return Try::Again(unreachable_host(&url, error), None),
-            };
+            let response = request.send().await.map_err(|error| Lost::Unreachable(at.url.clone(), error))?;
             if !response.status().is_redirection() {
-                return self.finish(response, &url, limit, what).await;
+                return Ok(Reached { response, from: at, announced });
             }
-            url = match next(&url, response.headers()) {
-                Ok(next) => next,
-                Err(problem) => return Try::Failed(Error::Redirect { url: shown(&url), problem }),
-            };
+            let next = next(&at.url, response.headers())
+                .map_err(|problem| Lost::Astray(Error::Redirect { url: shown(&at.url), problem }))?;
+            if !may_leave && !same_origin(&next, &at.url) {
+                return Ok(Reached { response, from: at, announced });
+            }
+            for name in ANNOUNCED.into_iter().filter(|_| at.at_home) {
+                if let Some(value) = response.headers().get(name) {
+                    announced.entry(name).or_insert_with(|| value.clone());
+                }
+            }
+            at.url = next;
         }
-        Try::Failed(Error::Redirect { url: shown(&url), problem: "too often" })
+        Err(Lost::Astray(Error::Redirect { url: shown(&at.url), problem: "too often" }))
     }
 
-    async fn finish(&self, response: Response, url: &Url, limit: usize, what: &str) -> Try {
-        let (status, headers) = (response.status(), response.headers().clone());
-        if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() {
-            let wait = asked_wait(&headers);
-            return Try::Again(Error::Busy { status: status.as_u16(), attempts: 1, wait }, wait);
+    fn successful(&self, response: Response, url: &Url, what: &str) -> Result<Response, Trouble> {
+        let (status, headers) = (response.status(), response.headers());
+        if is_passing(status) {
+            let wait = asked_wait(headers);
+            return Err(Trouble::Passing(Error::Busy { status: status.as_u16(), attempts: 1, wait }, wait));
         }
-        if !status.is_success() {
-            return Try::Failed(self.refusal(status, &headers, url, what));
-        }
-        let mut body = Vec::new();
-        let mut chunks = response.bytes_stream();
-        while let Some(chunk) = chunks.next().await {
-            match chunk {
-                Ok(chunk) if body.len() + chunk.len() > limit => {
-                    return Try::Failed(Error::TooLong { url: shown(url), limit });
-                }
-                Ok(chunk) => body.extend_from_slice(&chunk),
-                // It ended early: another try may get the rest.
-                Err(error) => return Try::Again(unreachable_host(url, error), None),
-            }
-        }
-        Try::Done(Answer { headers, body })
+        if status.is_success() { Ok(response) } else { Err(Trouble::Final(self.refusal(status, headers, url, what))) }
     }
 
     /// What a status that is no success means. The hub's own words are in headers
     /// (<https://huggingface.co/docs/huggingface_hub/package_reference/utilities#http-errors>).
-    fn refusal(&self, status: StatusCode, headers: &HeaderMap, url: &Url, what: &str) -> Error {
+    pub(crate) fn refusal(&self, status: StatusCode, headers: &HeaderMap, url: &Url, what: &str) -> Error {
         let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let page = |path: &str| format!("{}/{path}", self.endpoint.as_str().trim_end_matches('/'));
         let code = header("x-error-code");
@@ -136,9 +212,28 @@ impl Asking {
     }
 }
 
+/// Reads a body; one that ended early may come whole with another try.
+async fn whole(response: Response, url: &Url, limit: usize) -> Result<Vec<u8>, Trouble> {
+    let mut body = Vec::new();
+    let mut chunks = response.bytes_stream();
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.map_err(|error| Trouble::Passing(unreachable_host(url, error), None))?;
+        if body.len() + chunk.len() > limit {
+            return Err(Trouble::Final(Error::TooLong { url: shown(url), limit }));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+/// Whether a status may be another one soon.
+pub(crate) fn is_passing(status: StatusCode) -> bool {
+    status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error()
+}
+
 /// How long the hub asks not to be asked: `Retry-After` in seconds, or the `t` of its `RateLimit` header
 /// (<https://huggingface.co/docs/hub/rate-limits>).
-fn asked_wait(headers: &HeaderMap) -> Option<Duration> {
+pub(crate) fn asked_wait(headers: &HeaderMap) -> Option<Duration> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let retry = text(RETRY_AFTER.as_str()).and_then(|text| text.trim().parse().ok());
     let reset = || {

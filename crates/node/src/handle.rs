@@ -153,7 +153,7 @@ impl Handle {
 
     /// Says which variants' weights are to stay in RAM while they are not loaded, in place of all that was said before.
     /// Returns once the view shows it; bringing them there goes on. What has no room within [`crate::Config::ready_budget`]
-    /// is not kept.
+    /// is not kept, and tried again when an instance or other weights have gone.
     pub async fn keep_ready(&self, models: BTreeSet<ModelKey>) {
         let (shown, done) = oneshot::channel();
         self.command(Command::KeepReady { models, shown }, done).await;

@@ -114,6 +114,8 @@ pub struct Model {
     pub modified: u64,
     /// A multimodal projector beside it.
     pub mmproj: Option<PathBuf>,
+    /// That one's size, which [`Self::size`] leaves out.
+    pub(crate) mmproj_size: ByteCount,
     /// What it is started to do.
     pub mode: Mode,
     /// What the estimator needs; `None` if the file could not be read.
@@ -134,6 +136,11 @@ impl Model {
     /// Whether it stays whatever happens: its entry says so, or it is one of those `pinned` at run time.
     pub fn is_pinned(&self, pinned: &BTreeSet<ModelId>) -> bool {
         self.settings.pinned || pinned.contains(&self.key.id)
+    }
+
+    /// What an engine reads of it: [`Self::files`] together.
+    pub(crate) fn weights(&self) -> ByteCount {
+        self.size + self.mmproj_size
     }
 
     /// Which of its files are not there, in words; `None` where all are.
@@ -365,6 +372,7 @@ fn describe(model: &Found, read: &Read, entry: Option<&Entry>, defaults: &Settin
         declared: entry.map(|entry| entry.declared).unwrap_or_default(),
         modified: read.modified.and_then(|at| at.duration_since(UNIX_EPOCH).ok()).map_or(0, |since| since.as_secs()),
         mmproj: model.projector.clone(),
+        mmproj_size: projector_size,
         mode: entry.and_then(|entry| entry.mode).or(header.map(|header| header.mode)).unwrap_or_default(),
         facts: header.map(|header| header.facts.clone().with_projector(projector_size)),
         context_native: header.and_then(|header| header.context_native),
@@ -388,6 +396,7 @@ fn of_provider(key: ModelKey, entry: &Entry) -> Model {
         declared: entry.declared,
         modified: 0,
         mmproj: None,
+        mmproj_size: ByteCount::ZERO,
         mode: entry.mode.unwrap_or_default(),
         facts: None,
         context_native: None,
@@ -411,9 +420,6 @@ fn find_entry(entry: &Entry) -> Option<Found> {
     }
     if let Some(variant) = &entry.variant {
         model.key.variant = variant.clone();
-        if entry.id.is_some() {
-            model.stem = model.key.to_string();
-        }
     }
     if entry.mmproj.is_some() {
         model.projector = entry.mmproj.clone();

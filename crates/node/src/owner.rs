@@ -238,7 +238,7 @@ impl Owner {
             }
             return;
         }
-        let (model, choice, open) = self.choose_where_open(name, model, context);
+        let (model, choice, open) = self.choose_where_open(name, model, context, by_hand);
         if self.is_discarded(&model.key) {
             waiter.refuse(was_unloaded(&model.key));
             return;
@@ -415,6 +415,7 @@ impl Owner {
         name: &str,
         model: Arc<Model>,
         context: Option<u64>,
+        by_hand: bool,
     ) -> (Arc<Model>, Option<Choice>, bool) {
         let id = &model.key.id;
         let runs = self.instances.iter().any(|one| one.model.key.id == *id && one.going != Going::Leaves);
@@ -426,19 +427,19 @@ impl Owner {
             return (model, None, true);
         }
         self.look_at_the_machine();
-        match self.choose(&model.key.id, context) {
+        match self.choose(&model.key.id, context, by_hand) {
             Some((model, choice)) => (model, Some(choice), false),
             None => (model, None, false),
         }
     }
 
-    fn choose(&self, id: &ModelId, context: Option<u64>) -> Option<(Arc<Model>, Choice)> {
+    fn choose(&self, id: &ModelId, context: Option<u64>, by_hand: bool) -> Option<(Arc<Model>, Choice)> {
         let models: Vec<&Arc<Model>> =
             self.library.models().filter(|model| model.key.id == *id && model.provider.is_local()).collect();
         let candidate = |model: &&Arc<Model>| Candidate {
             variant: model.key.variant.clone(),
             size: model.size,
-            fit: self.fit_of(model, context),
+            fit: self.fit_of(model, context, by_hand),
             ready: self.ready.has(&model.key),
         };
         let candidates: Vec<Candidate> = models.iter().map(candidate).collect();
@@ -455,9 +456,14 @@ impl Owner {
         Some((Arc::clone(model), choice))
     }
 
-    fn fit_of(&self, model: &Model, context: Option<u64>) -> Fit {
+    fn fit_of(&self, model: &Model, context: Option<u64>, by_hand: bool) -> Fit {
         if !model.present || self.is_discarded(&model.key) {
             return Fit::Absent;
+        }
+        // A variant that rests is in nobody's way who would do with another.
+        let rests = |(_, until): &&(LoadFailure, Instant)| !by_hand && *until > Instant::now();
+        if let Some((failure, _)) = self.resting.get(&model.key).filter(rests) {
+            return Fit::Never(format!("it rests since it failed ({}): {}", failure.class, failure.message));
         }
         let sized = sizing::size(model, context, &self.capacity, self.config.context_max, &self.measurements);
         let sizing::Sized { need: needs, whole, .. } = match sized {
@@ -484,7 +490,7 @@ impl Owner {
                 continue;
             }
             let (id, context) = (self.pending[index].key().id.clone(), self.pending[index].context_requested);
-            let chosen = self.choose(&id, context);
+            let chosen = self.choose(&id, context, true);
             let pending = &mut self.pending[index];
             pending.open = false;
             if let Some((model, choice)) = chosen {
@@ -548,7 +554,7 @@ impl Owner {
                 Decision::Start { evict, release } => {
                     pending.blockers = self.blockers(&evict);
                     if !blocked {
-                        release.iter().for_each(|key| self.ready.release(key));
+                        release.iter().for_each(|key| self.ready.make_room(key));
                         self.evict(&evict, pending.key());
                     }
                     blocked = true;
@@ -818,7 +824,8 @@ impl Owner {
     }
 
     /// An instance is gone for good.
-    fn buried(&mut self, instance: Running) {
+    fn buried(&mut self, mut instance: Running) {
+        self.ready.leaves(&mut instance);
         if let Some(target) = &instance.target {
             target.close_to_new();
         }
@@ -842,6 +849,7 @@ impl Owner {
             let kept = self.ready.has(&model);
             let _left = mourner.send(Ok(Unloaded { model, kept }));
         }
+        self.ready.try_again();
     }
 
     /// Keeps for the load that it left for that it did, if that load still goes on.
@@ -913,9 +921,16 @@ impl Owner {
 
     /// Brings weights into RAM and has them leave, as far as that is due.
     fn settle_weights(&mut self) {
-        let ram = self.capacity.get(&DeviceName::cpu()).copied().unwrap_or_default();
-        let pinned = Arc::clone(&self.pinned);
-        self.ready.settle(&self.library, &mut self.instances, ram, |model| model.is_pinned(&pinned));
+        for instance in self.instances.iter_mut().filter(|instance| instance.going == Going::Leaves) {
+            self.ready.leaves(instance);
+        }
+        self.ready.settle(&ready::Around {
+            library: &self.library,
+            instances: &self.instances,
+            loads: &self.pending,
+            ram: self.capacity.get(&DeviceName::cpu()).copied().unwrap_or_default(),
+            pinned: &self.pinned,
+        });
     }
 
     /// Tells those who waited for what is shown by now, or gone.

@@ -3,7 +3,8 @@
 //! Owns which weights are kept, within the budget; `placement` decides, `pagecache` does, each in a thread that may block.
 //! Weights come in when somebody wants them ready and they are not loaded, and when such an instance leaves: then before its
 //! engine ends, so that no page leaves RAM in between. They go when the model is loaded again, for others' weights, for a
-//! load, when their file changes, and when nobody wants them any more.
+//! load, when their file changes, and when nobody wants them any more. What had to go for others comes back when an instance
+//! or other weights have gone and there is room.
 //!
 //! ```text
 //!  asked ─▶ Locking ─▶ Kept ─▶ Leaving ─▶ gone
@@ -11,7 +12,7 @@
 //!    └ no room: not kept
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -21,6 +22,7 @@ use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 use types::{ByteCount, DeviceName, MemoryUse, ModelId, ModelKey};
 
+use crate::demand::Pending;
 use crate::library::{Library, Model};
 use crate::running::{Going, Running};
 use crate::view::{ReadyState, ReadyView};
@@ -55,6 +57,8 @@ pub(crate) struct Ready {
     wanted: BTreeSet<ModelKey>,
     /// What is to be decided next.
     asked: BTreeMap<ModelKey, Asked>,
+    /// Wanted, and not kept for want of room: they come back when there is some.
+    left_out: BTreeMap<ModelKey, Asked>,
     entries: Vec<Entry>,
     /// Tells one try from an earlier one.
     numbers: u64,
@@ -62,10 +66,23 @@ pub(crate) struct Ready {
     tracker: TaskTracker,
 }
 
+/// What a decision depends on beside the weights themselves.
+pub(crate) struct Around<'a> {
+    pub(crate) library: &'a Library,
+    pub(crate) instances: &'a [Running],
+    /// Loads that wait.
+    pub(crate) loads: &'a VecDeque<Pending>,
+    /// What models and weights may use of RAM together.
+    pub(crate) ram: ByteCount,
+    pub(crate) pinned: &'a BTreeSet<ModelId>,
+}
+
 #[derive(Clone, Copy)]
 struct Asked {
     by_hand: bool,
     last_used: Instant,
+    /// There was no room before.
+    again: bool,
 }
 
 struct Entry {
@@ -89,6 +106,7 @@ impl Ready {
             budget,
             wanted: BTreeSet::new(),
             asked: BTreeMap::new(),
+            left_out: BTreeMap::new(),
             entries: Vec::new(),
             numbers: 0,
             events,
@@ -108,24 +126,25 @@ impl Ready {
             .map(|entry| entry.model.key.clone())
             .collect();
         unwanted.iter().for_each(|key| self.release(key));
-        self.asked.retain(|key, asked| asked.by_hand || self.wanted.contains(key));
+        let is_wanted = |key: &ModelKey, asked: &mut Asked| asked.by_hand || self.wanted.contains(key);
+        self.asked.retain(is_wanted);
+        self.left_out.retain(is_wanted);
         let now = Instant::now();
         for key in self.wanted.difference(&before) {
-            self.asked.entry(key.clone()).or_insert(Asked { by_hand: false, last_used: now });
+            self.asked.entry(key.clone()).or_insert(Asked { by_hand: false, last_used: now, again: false });
         }
     }
 
     /// The models have changed: weights of files that are others now go, and those that have come are looked at.
     pub(crate) fn library_changed(&mut self, before: &Library, library: &Library) {
-        let same = |one: &Model, other: &Model| {
-            one.present == other.present
-                && (&one.files, one.size, one.modified) == (&other.files, other.size, other.modified)
-        };
+        let state = |model: &Model| (model.present, model.weights(), model.modified);
+        let same = |one: &Model, other: &Model| one.files == other.files && state(one) == state(other);
         let changed: Vec<(ModelKey, Asked)> = self
             .entries
             .iter()
+            .filter(|entry| !matches!(entry.stage, Stage::Leaving { .. }))
             .filter(|entry| !library.get(&entry.model.key).is_some_and(|now| same(&now, &entry.model)))
-            .map(|entry| (entry.model.key.clone(), Asked { by_hand: entry.by_hand, last_used: entry.last_used }))
+            .map(|entry| (entry.model.key.clone(), entry.asked()))
             .collect();
         for (key, asked) in changed {
             tracing::info!(model = %key, "its files have changed: its weights leave RAM");
@@ -135,7 +154,7 @@ impl Ready {
         let is_there = |library: &Library, key: &ModelKey| library.get(key).is_some_and(|model| model.present);
         let now = Instant::now();
         for key in self.wanted.iter().filter(|key| is_there(library, key) && !is_there(before, key)) {
-            self.asked.entry(key.clone()).or_insert(Asked { by_hand: false, last_used: now });
+            self.asked.entry(key.clone()).or_insert(Asked { by_hand: false, last_used: now, again: false });
         }
     }
 
@@ -151,6 +170,7 @@ impl Ready {
     /// Gives up the weights of a model, if there are any, or if there were to be.
     pub(crate) fn release(&mut self, key: &ModelKey) {
         self.asked.remove(key);
+        self.left_out.remove(key);
         let Some(entry) = self.entries.iter_mut().find(|entry| entry.model.key == *key) else { return };
         let locked = entry.locked();
         match std::mem::replace(&mut entry.stage, Stage::Leaving { locked }) {
@@ -163,6 +183,14 @@ impl Ready {
             }
             Stage::Leaving { .. } => {}
         }
+    }
+
+    /// The same for others' sake. They come back when there is room again.
+    pub(crate) fn make_room(&mut self, key: &ModelKey) {
+        let entry = self.entries.iter().find(|entry| entry.model.key == *key);
+        let asked = entry.map(Entry::asked);
+        self.release(key);
+        self.left_out.extend(asked.map(|asked| (key.clone(), asked)));
     }
 
     // ---- what happens ----
@@ -193,43 +221,49 @@ impl Ready {
             }
             (Event::Gone { .. }, _) => {
                 self.entries.remove(index);
+                self.try_again();
             }
         }
     }
 
-    /// Looks at instances that leave and at all that was asked for. `ram` is what models and weights may use together.
-    pub(crate) fn settle(
-        &mut self,
-        library: &Library,
-        instances: &mut [Running],
-        ram: ByteCount,
-        is_pinned: impl Fn(&Model) -> bool,
-    ) {
-        for instance in instances.iter_mut().filter(|instance| instance.going == Going::Leaves) {
-            let key = &instance.model.key;
-            let by_hand = instance.afterwards == Afterwards::Kept;
-            let wanted = instance.afterwards == Afterwards::AsWanted && self.wanted.contains(key);
-            if by_hand || wanted {
-                let asked = Asked { by_hand, last_used: instance.last_used() };
-                self.asked.insert(key.clone(), asked);
-            }
-            instance.afterwards = Afterwards::Settled;
+    /// An instance leaves, or has gone: what becomes of its weights.
+    pub(crate) fn leaves(&mut self, instance: &mut Running) {
+        let key = &instance.model.key;
+        let by_hand = instance.afterwards == Afterwards::Kept;
+        let wanted = instance.afterwards == Afterwards::AsWanted && self.wanted.contains(key);
+        if by_hand || wanted {
+            let asked = Asked { by_hand, last_used: instance.last_used(), again: false };
+            self.asked.insert(key.clone(), asked);
         }
-        for (key, asked) in std::mem::take(&mut self.asked) {
-            self.decide(library, instances, ram, key, asked, &is_pinned);
+        instance.afterwards = Afterwards::Settled;
+    }
+
+    /// There may be room again for what was left out.
+    pub(crate) fn try_again(&mut self) {
+        for (key, asked) in std::mem::take(&mut self.left_out) {
+            self.asked.entry(key).or_insert(Asked { again: true, ..asked });
         }
     }
 
-    fn decide(
-        &mut self,
-        library: &Library,
-        instances: &[Running],
-        ram: ByteCount,
-        key: ModelKey,
-        asked: Asked,
-        is_pinned: impl Fn(&Model) -> bool,
-    ) {
-        let Some(model) = library.get(&key).filter(|model| model.present && !model.files.is_empty()) else { return };
+    /// Decides about all that was asked for.
+    pub(crate) fn settle(&mut self, around: &Around<'_>) {
+        let mut asked: Vec<(ModelKey, Asked)> = std::mem::take(&mut self.asked).into_iter().collect();
+        let is_pinned = |key: &ModelKey| around.library.get(key).is_some_and(|model| model.is_pinned(around.pinned));
+        // Whoever could displace another comes before it: else they would take turns for ever.
+        asked.sort_by_cached_key(|(key, asked)| std::cmp::Reverse((is_pinned(key), asked.last_used)));
+        for (key, asked) in asked {
+            self.decide(around, key, asked);
+        }
+    }
+
+    fn decide(&mut self, around: &Around<'_>, key: ModelKey, asked: Asked) {
+        let there = |model: &Arc<Model>| model.present && !model.files.is_empty();
+        let Some(model) = around.library.get(&key).filter(there) else { return };
+        let is_pinned = |model: &Model| model.is_pinned(around.pinned);
+        let by_hand = asked.by_hand && (!asked.again || is_pinned(&model));
+        if !by_hand && !self.wanted.contains(&key) {
+            return;
+        }
         match self.entries.iter_mut().find(|entry| entry.model.key == key) {
             Some(Entry { stage: Stage::Leaving { .. }, .. }) => {
                 // Once those are gone.
@@ -242,13 +276,13 @@ impl Ready {
             }
             None => {}
         }
-        if instances.iter().any(|one| one.model.key == key && one.going != Going::Leaves) {
+        if around.instances.iter().any(|one| one.model.key == key && one.going != Going::Leaves) {
             return;
         }
         let now = Instant::now();
         let wanted = Weights {
             model: key.clone(),
-            bytes: model.size,
+            bytes: model.weights(),
             unused_for: now.saturating_duration_since(asked.last_used),
             pinned: is_pinned(&model),
             leaving: false,
@@ -256,47 +290,56 @@ impl Ready {
         let kept: Vec<Weights> = self
             .entries
             .iter()
-            .map(|entry| Weights { bytes: entry.model.size, ..entry.weights(now, is_pinned(&entry.model)) })
+            .map(|entry| Weights { bytes: entry.model.weights(), ..entry.weights(now, is_pinned(&entry.model)) })
             .collect();
-        let budget = self.budget.min(self.beside_instances(instances, ram, &wanted));
+        let budget = self.budget.min(self.beside_instances(around, &wanted));
         match placement::keep(budget, &kept, &wanted) {
             Keep::Begin => self.begin(model, asked),
             Keep::After { release } => {
-                release.iter().for_each(|key| self.release(key));
+                release.iter().for_each(|key| self.make_room(key));
                 self.asked.insert(key, asked);
             }
-            Keep::NoRoom { room } => tracing::warn!(
-                model = %key, needs = %wanted.bytes, %room, budget = %self.budget,
-                "weights are not kept in RAM: no room for them"
-            ),
+            Keep::NoRoom { room } => {
+                if !asked.again {
+                    tracing::warn!(
+                        model = %key, needs = %wanted.bytes, %room, budget = %self.budget,
+                        "weights are not kept in RAM: no room for them"
+                    );
+                }
+                self.left_out.insert(key, asked);
+            }
         }
     }
 
-    /// What instances leave of `ram` to weights. Weights that an instance has mapped are the same pages.
-    fn beside_instances(&self, instances: &[Running], ram: ByteCount, wanted: &Weights) -> ByteCount {
+    /// What instances and loads leave of RAM to weights. Weights that an instance has mapped are the same pages.
+    fn beside_instances(&self, around: &Around<'_>, wanted: &Weights) -> ByteCount {
         let cpu = DeviceName::cpu();
-        let alone = |instance: &Running| {
-            let holds = instance.holds();
-            let key = &instance.model.key;
-            let kept = self.entries.iter().find(|entry| entry.model.key == *key).map(|entry| entry.model.size);
+        let alone = |key: &ModelKey, holds: &MemoryUse| {
+            let kept = self.entries.iter().find(|entry| entry.model.key == *key).map(|entry| entry.model.weights());
             let weights = if wanted.model == *key { Some(wanted.bytes) } else { kept };
-            holds.on(&cpu).saturating_sub(shared(&holds, weights.unwrap_or_default()))
+            holds.on(&cpu).saturating_sub(shared(holds, weights.unwrap_or_default()))
         };
-        ram.saturating_sub(instances.iter().map(alone).sum())
+        // What leaves for a load makes room for it: the larger of the two counts, not both.
+        let leaves = |one: &&Running| one.going == Going::Leaves;
+        let held = |one: &Running| alone(&one.model.key, &one.holds());
+        let staying: ByteCount = around.instances.iter().filter(|one| !leaves(one)).map(held).sum();
+        let leaving: ByteCount = around.instances.iter().filter(leaves).map(held).sum();
+        let loads: ByteCount = around.loads.iter().map(|one| alone(one.key(), &one.need)).sum();
+        around.ram.saturating_sub(staying + leaving.max(loads))
     }
 
     fn begin(&mut self, model: Arc<Model>, asked: Asked) {
         self.numbers += 1;
         let (number, events) = (self.numbers, self.events.clone());
         let progress = Arc::new(Progress::default());
-        tracing::info!(model = %model.key, bytes = %model.size, "bringing weights into RAM");
+        tracing::info!(model = %model.key, bytes = %model.weights(), "bringing weights into RAM");
         let (files, told) = (model.files.clone(), Arc::clone(&progress));
         self.tracker.spawn(async move {
             let work = tokio::task::spawn_blocking(move || Kept::keep(&files, &told));
             let outcome = work.await.unwrap_or(Err(pagecache::Error::Unwanted));
             let _stopped = events.send(Event::Locked { number, outcome }).await;
         });
-        let Asked { by_hand, last_used } = asked;
+        let Asked { by_hand, last_used, .. } = asked;
         self.entries.push(Entry { number, model, by_hand, last_used, stage: Stage::Locking(progress) });
     }
 
@@ -313,6 +356,7 @@ impl Ready {
     pub(crate) fn end(&mut self) {
         let all: Vec<ModelKey> = self.entries.iter().map(|entry| entry.model.key.clone()).collect();
         all.iter().for_each(|key| self.release(key));
+        self.wanted.clear();
         self.asked.clear();
     }
 
@@ -374,7 +418,7 @@ impl Ready {
                 Stage::Kept(_) => ReadyState::Ready,
                 Stage::Leaving { .. } => ReadyState::Leaving,
             },
-            bytes: entry.model.size,
+            bytes: entry.model.weights(),
             locked: entry.locked(),
             note: match &entry.stage {
                 Stage::Kept(kept) => kept.note().map(str::to_owned),
@@ -388,6 +432,10 @@ impl Ready {
 }
 
 impl Entry {
+    fn asked(&self) -> Asked {
+        Asked { by_hand: self.by_hand, last_used: self.last_used, again: false }
+    }
+
     fn locked(&self) -> ByteCount {
         match &self.stage {
             Stage::Locking(progress) => progress.locked(),
@@ -401,7 +449,7 @@ impl Entry {
         let is_locking = matches!(self.stage, Stage::Locking(_));
         Weights {
             model: self.model.key.clone(),
-            bytes: if is_locking { self.model.size } else { self.locked() },
+            bytes: if is_locking { self.model.weights() } else { self.locked() },
             unused_for: now.saturating_duration_since(self.last_used),
             pinned,
             leaving: matches!(self.stage, Stage::Leaving { .. }),

@@ -28,7 +28,8 @@ pub(crate) async fn read_optional<T: DeserializeOwned>(request: Request) -> Resu
     if body.trim_ascii().is_empty() {
         return Ok(None);
     }
-    serde_json::from_slice(&body).map(Some).map_err(|error| {
+    // `null` is how some clients say "nothing".
+    serde_json::from_slice::<Option<T>>(&body).map_err(|error| {
         let code = if error.is_data() { "invalid_request" } else { "invalid_json" };
         ApiError::bad_request(code, format!("the request's body is not what it should be: {error}"))
     })

@@ -150,8 +150,9 @@ async fn load(
         // Without a place to get it from, the load itself says what is missing.
         Err(Error::NoSource { .. }) => None,
         Err(error @ (Error::NotFound { .. } | Error::VariantNotFound { .. })) => {
-            let kind = ErrorType::InvalidRequestError;
-            return Err(ApiError { status: StatusCode::BAD_REQUEST, kind, ..refused(error) });
+            let error = refused(error).with_param("model");
+            let (status, kind) = (StatusCode::BAD_REQUEST, ErrorType::InvalidRequestError);
+            return Err(ApiError { status, kind, code: "model_not_found", ..error });
         }
         Err(error) => return Err(refused(error)),
     };

@@ -39,7 +39,8 @@ pub fn document() -> String {
         routes::add_configs, routes::put_configs, routes::config, routes::remove_config,
         routes::begin_download, routes::download_status, routes::cancel_download, routes::pause_download,
         downloads::list, routes::delete_files,
-        stored::overview, stored::models, routes::stored_model, routes::stored_variant, routes::set_limit,
+        stored::overview, stored::models, routes::stored_model, routes::stored_variant,
+        routes::stored_variant_in_short, routes::set_limit,
         routes::post_limit, stored::preview, stored::run, stored::policy, stored::set_policy,
         routes::list_models, routes::one_model, routes::chat_completions, routes::completions, routes::embeddings,
         routes::health, routes::healthz, routes::v1_health, routes::api_health, routes::ready, routes::version,
@@ -277,6 +278,7 @@ mod routes {
         (status = 404, body = ErrorBody),
         (status = 500, body = ErrorBody),
         (status = 502, body = ErrorBody),
+        (status = 503, body = ErrorBody),
         (status = 507, body = ErrorBody),
     ),
 )]
@@ -363,7 +365,7 @@ mod routes {
 )]
     pub(super) fn stored_model() {}
 
-    /// One of them; `/api/storage/models/{name}/{variant}` is the same.
+    /// One of them.
     #[utoipa::path(
     get, path = "/api/storage/models/{name}/variants/{variant}", tag = "storage",
     params(
@@ -377,6 +379,21 @@ mod routes {
     ),
 )]
     pub(super) fn stored_variant() {}
+
+    /// The same.
+    #[utoipa::path(
+    get, path = "/api/storage/models/{name}/{variant}", tag = "storage",
+    params(
+        ("name" = String, Path, description = "the model; slashes may be raw"),
+        ("variant" = String, Path, description = "which of its variants"),
+    ),
+    responses(
+        (status = 200, body = StoredVariant),
+        (status = 401, body = ErrorBody),
+        (status = 404, body = ErrorBody),
+    ),
+)]
+    pub(super) fn stored_variant_in_short() {}
 
     /// Sets what model files may take. Nothing is deleted by it.
     #[utoipa::path(
@@ -575,7 +592,7 @@ mod tests {
             }
             path @ "/api/storage/models/{*name}" => {
                 let name = path.replace("{*", "{");
-                vec![format!("{name}/variants/{{variant}}"), name]
+                vec![format!("{name}/variants/{{variant}}"), format!("{name}/{{variant}}"), name]
             }
             path => vec![path.replace("{*", "{")],
         });

@@ -1,10 +1,15 @@
 //! From what `storage` refuses to what HTTP says.
 
+use std::time::Duration;
+
 use api::ErrorType;
 use gateway::ApiError;
 use http::StatusCode;
 use serde_json::json;
 use storage::Error;
+
+/// How long to wait for a hub that is too busy and does not say how long.
+const HUB_BUSY: Duration = Duration::from_secs(60);
 
 /// The answer to a wish that `storage` refused.
 pub(crate) fn refused(error: Error) -> ApiError {
@@ -32,12 +37,29 @@ pub(crate) fn refused(error: Error) -> ApiError {
         Error::NoRoom { model, available, required, limit } => {
             ApiError::storage_full(&model, available, required, limit, message)
         }
-        // The hub is at fault, or the network; or the user must do something there.
-        Error::Hub { .. } => ApiError::new(StatusCode::BAD_GATEWAY, ErrorType::ServerError, "hub_unavailable", message),
+        Error::Hub { source, .. } => of_hub(&source, message),
         Error::Delete { .. } | Error::Override { .. } | Error::Store(_) => {
             tracing::error!(error = &error as &dyn std::error::Error, "cannot keep what was asked for");
             ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, ErrorType::ServerError, "storage_failed", message)
         }
+    }
+}
+
+/// Nobody here knows a name, and the hub does not help either.
+fn of_hub(error: &hub::Error, message: String) -> ApiError {
+    match error {
+        hub::Error::NotFound { .. } | hub::Error::Id { .. } | hub::Error::Offline | hub::Error::Unreachable { .. } => {
+            ApiError::new(StatusCode::NOT_FOUND, ErrorType::NotFoundError, "model_not_found", message)
+                .with_param("model")
+        }
+        // A person has to do something there.
+        hub::Error::Gated { .. } | hub::Error::Refused { .. } | hub::Error::Token | hub::Error::Endpoint { .. } => {
+            ApiError::bad_request("hub_refused", message).with_param("model")
+        }
+        hub::Error::Busy { wait, .. } => {
+            ApiError::unavailable("hub_busy", message).with_retry_after(wait.unwrap_or(HUB_BUSY))
+        }
+        _ => ApiError::new(StatusCode::BAD_GATEWAY, ErrorType::ServerError, "hub_unavailable", message),
     }
 }
 

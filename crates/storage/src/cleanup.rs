@@ -57,26 +57,26 @@ pub fn candidates<'a>(stored: &'a [Stored], policy: &Policy, now: SystemTime) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inventory::tests::{NOW, stored};
+    use crate::inventory::tests::{now, stored};
 
     const DAY: Duration = Duration::from_secs(24 * 3600);
 
     #[track_caller]
     fn check(change: impl FnOnce(&mut Stored, &mut Policy), expected: bool) {
         let (mut one, mut policy) = (stored("m", "Q4_0"), Policy::default());
-        one.last_used = Some(NOW - 31 * DAY);
+        one.last_used = Some(now() - 31 * DAY);
         change(&mut one, &mut policy);
-        assert_eq!(candidates(&[one.clone()], &policy, NOW).len(), usize::from(expected), "{one:?} {policy:?}");
+        assert_eq!(candidates(&[one.clone()], &policy, now()).len(), usize::from(expected), "{one:?} {policy:?}");
     }
 
     #[test]
     fn what_is_old_and_unused_goes() {
         check(|_, _| {}, true);
-        check(|one, _| one.last_used = Some(NOW - 29 * DAY), false);
-        check(|one, _| (one.last_used, one.arrived) = (None, NOW - 31 * DAY), true);
-        check(|one, _| (one.last_used, one.arrived) = (None, NOW - 29 * DAY), false);
-        check(|one, policy| (one.last_used, policy.max_age) = (Some(NOW), Duration::ZERO), true);
-        check(|one, policy| (one.last_used, policy.max_age) = (Some(NOW + DAY), DAY), false);
+        check(|one, _| one.last_used = Some(now() - 29 * DAY), false);
+        check(|one, _| (one.last_used, one.arrived) = (None, now() - 31 * DAY), true);
+        check(|one, _| (one.last_used, one.arrived) = (None, now() - 29 * DAY), false);
+        check(|one, policy| (one.last_used, policy.max_age) = (Some(now()), Duration::ZERO), true);
+        check(|one, policy| (one.last_used, policy.max_age) = (Some(now() + DAY), DAY), false);
     }
 
     #[test]
@@ -95,9 +95,9 @@ mod tests {
     #[test]
     fn the_one_unused_longest_goes_first() {
         let (mut one, mut two) = (stored("one", ""), stored("two", ""));
-        (one.last_used, two.last_used) = (Some(NOW - 40 * DAY), Some(NOW - 50 * DAY));
+        (one.last_used, two.last_used) = (Some(now() - 40 * DAY), Some(now() - 50 * DAY));
         let all = [one, two];
-        let names: Vec<_> = candidates(&all, &Policy::default(), NOW).iter().map(|one| one.key.to_string()).collect();
+        let names: Vec<_> = candidates(&all, &Policy::default(), now()).iter().map(|one| one.key.to_string()).collect();
         assert_eq!(names, ["two", "one"]);
     }
 }

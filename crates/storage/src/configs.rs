@@ -49,18 +49,20 @@ impl Configs {
     /// models. Blocks on the disk.
     pub(crate) fn read(paths: &[PathBuf], override_path: Option<PathBuf>) -> Self {
         let mut known = Known::new();
-        for file in paths.iter().flat_map(|path| files_of(path)) {
+        // The override file may lie among the others; it is read last.
+        let of_override = override_path.as_deref().and_then(|path| path.canonicalize().ok());
+        let is_override = |file: &PathBuf| of_override.is_some() && file.canonicalize().ok() == of_override;
+        for file in paths.iter().flat_map(|path| files_of(path)).filter(|file| !is_override(file)) {
             add_file(&mut known, &file);
         }
         let mut injected = BTreeSet::new();
         if let Some(path) = override_path.as_deref().filter(|path| path.exists()) {
             let before = known.clone();
-            add_file(&mut known, path);
-            injected = known
-                .iter()
-                .filter(|(name, config)| before.get(*name) != Some(config))
-                .map(|(n, _)| n.clone())
-                .collect();
+            if !add_file(&mut known, path) {
+                keep_aside(path);
+            }
+            let came = known.iter().filter(|(name, config)| before.get(*name) != Some(config));
+            injected = came.map(|(name, _)| name.clone()).collect();
         }
         Self { override_path, state: Mutex::new(State { known: Arc::new(known), injected }) }
     }
@@ -199,11 +201,22 @@ fn files_of(path: &Path) -> Vec<PathBuf> {
     files
 }
 
-fn add_file(known: &mut Known, path: &Path) {
+/// Keeps a copy of an override file that could not be read whole: the next change writes it anew.
+fn keep_aside(path: &Path) {
+    let mut aside = path.as_os_str().to_owned();
+    aside.push(".damaged");
+    match std::fs::copy(path, &aside) {
+        Ok(_) => tracing::warn!(file = %path.display(), copy = %Path::new(&aside).display(), "kept a copy of it"),
+        Err(error) => tracing::warn!(file = %path.display(), %error, "no copy of it could be kept"),
+    }
+}
+
+/// Lays the configs of a file over what is known; whether all of it could be read.
+fn add_file(known: &mut Known, path: &Path) -> bool {
     let length = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
     if length > FILE_BYTES_MAX {
         tracing::warn!(file = %path.display(), "left out: larger than {FILE_BYTES_MAX} bytes, which no model config is");
-        return;
+        return false;
     }
     let file = match std::fs::read(path) {
         Ok(bytes) => File::parse(&bytes).map_err(|error| error.to_string()),
@@ -211,11 +224,16 @@ fn add_file(known: &mut Known, path: &Path) {
     };
     match file {
         Ok(file) => {
-            for problem in model_config::merge_into(known, file).iter() {
+            let problems = model_config::merge_into(known, file);
+            for problem in problems.iter() {
                 tracing::warn!(file = %path.display(), "a model config is left out: {problem}");
             }
+            problems.is_empty()
         }
-        Err(problem) => tracing::warn!(file = %path.display(), "model configs are left out: {problem}"),
+        Err(problem) => {
+            tracing::warn!(file = %path.display(), "model configs are left out: {problem}");
+            false
+        }
     }
 }
 
@@ -291,6 +309,27 @@ mod tests {
         assert!(matches!(configs.remove("added"), Err(Error::NotFound { .. })));
         let configs = open();
         assert_eq!(names(&configs), ["filed"], "the last one that was added stays removed");
+    }
+
+    #[test]
+    fn the_override_file_may_lie_among_the_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let (base, kept) = (folder.path().to_owned(), folder.path().join("runtime.json"));
+        let open = || Configs::read(std::slice::from_ref(&base), Some(kept.clone()));
+        open().add(&config("a")).unwrap();
+        open().add(&config("b")).unwrap();
+        assert_eq!(names(&open()), ["a", "b"]);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_not_lost() {
+        let folder = tempfile::tempdir().unwrap();
+        let kept = folder.path().join("runtime.json");
+        std::fs::write(&kept, "{ \"models\": [").unwrap();
+        let configs = Configs::read(&[], Some(kept.clone()));
+        configs.add(&config("a")).unwrap();
+        assert_eq!(std::fs::read_to_string(folder.path().join("runtime.json.damaged")).unwrap(), "{ \"models\": [");
+        assert_eq!(names(&Configs::read(&[], Some(kept))), ["a"]);
     }
 
     #[test]

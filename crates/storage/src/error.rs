@@ -90,7 +90,7 @@ pub enum Error {
         reason: String,
     },
     /// The hub did not tell which files there are.
-    #[error("{name} cannot be looked up")]
+    #[error("model `{name}` is not known here, nor to be had from the hub")]
     Hub {
         /// What was asked for.
         name: String,

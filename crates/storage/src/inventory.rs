@@ -95,17 +95,16 @@ pub(crate) mod tests {
     use super::*;
 
     /// Some time in 2026.
-    pub(crate) const NOW: SystemTime = match SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(1_780_000_000)) {
-        Some(now) => now,
-        None => SystemTime::UNIX_EPOCH,
-    };
+    pub(crate) fn now() -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(1_780_000_000)
+    }
 
     pub(crate) fn stored(id: &str, variant: &str) -> Stored {
         Stored {
             key: ModelKey { id: ModelId::new(id), variant: Variant::new(variant) },
             files: vec![format!("/models/{id}.gguf").into()],
             size: ByteCount::mib(1),
-            arrived: NOW,
+            arrived: now(),
             last_used: None,
             usage_count: 0,
             hot_ready: false,
@@ -117,7 +116,7 @@ pub(crate) mod tests {
 
     #[test]
     fn lists_come_in_the_order_asked_for() {
-        let later = |seconds| Some(NOW + Duration::from_secs(seconds));
+        let later = |seconds| Some(now() + Duration::from_secs(seconds));
         let a = Stored { size: ByteCount::mib(3), last_used: later(1), usage_count: 1, ..stored("a", "") };
         let b = Stored { size: ByteCount::mib(1), last_used: later(3), usage_count: 1, ..stored("b", "") };
         let c = Stored { size: ByteCount::mib(2), last_used: later(2), usage_count: 9, ..stored("c", "") };

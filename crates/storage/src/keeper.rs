@@ -307,7 +307,7 @@ impl Storage {
     pub async fn download(&self, name: &str, variant: Option<&str>) -> Result<Begun, Error> {
         match self.ensure(name, variant, None).await {
             Err(error @ (Error::NotFound { .. } | Error::VariantNotFound { .. } | Error::NoSource { .. })) => {
-                match self.from_hub(name, variant).await? {
+                match self.fetch_from_hub(name, variant).await? {
                     Some(begun) => Ok(begun),
                     None => Err(error),
                 }
@@ -316,13 +316,13 @@ impl Storage {
         }
     }
 
-    async fn from_hub(&self, name: &str, variant: Option<&str>) -> Result<Option<Begun>, Error> {
+    async fn fetch_from_hub(&self, name: &str, variant: Option<&str>) -> Result<Option<Begun>, Error> {
         let (name, variant) = match (variant, name.rsplit_once(':')) {
             (None, Some((name, variant))) => (name, Some(variant)),
             _ => (name, variant),
         };
         let mut repositories = (self.0.repositories)(name);
-        if name.split('/').count() == 2 {
+        if hub::is_id(name) {
             repositories.push(name.to_owned());
         }
         let mut refusal = None;

@@ -88,13 +88,15 @@ impl Remembered {
             .into_iter()
             .map(|(model, (count, at))| Use { file: model.clone(), count, last_used_ms: millis(at) })
             .collect();
+        // What is shown is written down already: it must not be less after a crash.
+        self.store.used(&uses).await?;
         for one in &uses {
             self.change(&one.file, |row| {
                 row.usage_count += one.count;
                 row.last_used_ms = row.last_used_ms.max(Some(one.last_used_ms));
             });
         }
-        self.store.used(&uses).await
+        Ok(())
     }
 
     fn change(&self, model: &ModelKey, change: impl FnOnce(&mut FileRow)) {

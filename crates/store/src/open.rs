@@ -86,7 +86,7 @@ impl Store {
             .acquire_timeout(BUSY_TIMEOUT)
             .connect_with(options)
             .await
-            .map_err(|error| Error::of(path, "open it", error))?;
+            .map_err(|error| Error::of(path, "begin to work", error))?;
         let store = Self { pool, path: path.into() };
         match store.prepare().await {
             Ok(()) => Ok(store),
@@ -123,7 +123,7 @@ impl Store {
         let found: String = sqlx::query_scalar("PRAGMA quick_check(1)")
             .fetch_one(&self.pool)
             .await
-            .map_err(self.failed("look through it"))?;
+            .map_err(self.failed("look for damage"))?;
         if found != "ok" {
             return Err(Error::Damaged { path: PathBuf::from(&*self.path), reason: found });
         }

@@ -333,6 +333,19 @@ impl File {
         self
     }
 
+    /// With small random weights in place of those that are zeros: a file that really takes its size on a disk. All of
+    /// it is in memory until it is dropped.
+    #[must_use]
+    pub fn with_random_weights(mut self) -> Self {
+        let mut random = Random(0x5EED);
+        // Long, and of no even length, so that rows and pages differ.
+        let block: Vec<u8> = (0..999_983).flat_map(|_| (random.weight() / 16.0).to_le_bytes()).collect();
+        for tensor in self.tensors.iter_mut().filter(|tensor| tensor.data.is_empty() && tensor.kind == F32) {
+            tensor.data = block.iter().copied().cycle().take(len(tensor.bytes())).collect();
+        }
+        self
+    }
+
     /// Everything before the tensors' data, padded to where it begins.
     ///
     /// # Panics

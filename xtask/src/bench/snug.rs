@@ -40,6 +40,14 @@ impl Stage {
         Ok(std::fs::write(self.models().join(format!("{id}.gguf.fake")), faults)?)
     }
 
+    /// Writes a model of any size, to the disk and not only into memory. Where it lies.
+    pub(crate) fn large_model(&self, name: &str, file: &testkit::gguf::File) -> anyhow::Result<PathBuf> {
+        let path = self.models().join(name);
+        file.write(&path)?;
+        File::options().write(true).open(&path)?.sync_all()?;
+        Ok(path)
+    }
+
     /// For files of others who take part.
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()

@@ -108,7 +108,7 @@ async fn every_answer_is_described() {
     let snug = stage.start().await;
     let document = snug.get("/openapi.json").await.ok();
     for (path, methods) in document["paths"].as_object().unwrap() {
-        if !(path.starts_with("/api/") && !path.starts_with("/api/v1/")) {
+        if !path.starts_with("/api/") || path.starts_with("/api/v1/") {
             continue;
         }
         for (method, operation) in methods.as_object().unwrap() {

@@ -1,6 +1,6 @@
 //! Names with slashes, raw and encoded, on every route that takes a name.
 
-use serde_json::{Value, json};
+use serde_json::json;
 use testkit::gguf;
 
 use crate::shape::STATES;
@@ -159,5 +159,5 @@ async fn the_body_of_a_chat_takes_them_as_they_are() {
         let answer = snug.chat(name, json!({ "max_tokens": 1 })).await.ok();
         assert_eq!(answer["object"], "chat.completion", "{name}");
     }
-    assert_eq!(snug.loaded().await.iter().filter(|row| row["model"] == Value::from("org/name")).count(), 1);
+    assert_eq!(snug.loaded().await.iter().filter(|row| row["model"] == "org/name").count(), 1);
 }

@@ -173,14 +173,36 @@ async fn added_configs_go_before_those_of_files() {
     let snug = stage.start().await;
     let mut table = Table::of(&snug);
     // The override file's folder is a config path too, and its name sorts before the others: it is still read last.
+    let merged = json!({ "ranking": 95, "context_window": 128_000 });
     table
-        .row(row(
-            "4",
-            "the override file is read after all others",
-            named(),
-            200,
-            json!({ "ranking": 95, "context_window": 128_000 }),
-        ))
+        .rows([
+            row("4", "the override file is read after all others", named(), 200, merged.clone()),
+            // What was read at the start is still what was added at run time: the next write keeps it.
+            row(
+                "4",
+                "another is added after the restart",
+                post(CONFIG).json(json!({ "model": "later", "provider": "mock" })),
+                201,
+                json!({ "added": ["later"] }),
+            ),
+        ])
+        .await;
+    table.done();
+    snug.kill();
+
+    let snug = stage.start().await;
+    let mut table = Table::of(&snug);
+    table
+        .rows([
+            row("4", "what was added before two restarts is there", named(), 200, merged),
+            row(
+                "4",
+                "and what was added before one",
+                get(format!("{CONFIG}/later")),
+                200,
+                json!({ "provider": "mock" }),
+            ),
+        ])
         .await;
     table.done();
 }
@@ -246,21 +268,17 @@ async fn without_a_file_nothing_is_kept() {
 }
 
 #[tokio::test]
-async fn a_damaged_file_keeps_snug_from_nothing_but_itself() {
+async fn a_damaged_file_is_not_written_over() {
     let (stage, file) = persistent(json!({}));
-    std::fs::write(&file, "{\"schema_version\": \"1.1.0\", \"models\": [").unwrap();
-    let mut command = stage.serve();
-    let log = beside(&stage, "own.log");
-    command.stderr(std::fs::File::create(&log).unwrap()).stdout(std::process::Stdio::null());
-    let mut child = command.spawn().unwrap();
-    let told = testkit::eventually("it says what is wrong, whether it starts or not", async || {
-        let text = std::fs::read_to_string(&log).unwrap_or_default();
-        text.contains("runtime_models.json").then_some(text)
-    })
-    .await;
-    let _gone = child.kill();
-    child.wait().unwrap();
-    assert!(!told.contains("panicked"), "{told}");
-    let left = std::fs::read_to_string(&file).unwrap();
-    assert!(left.ends_with("\"models\": ["), "what could not be read is not overwritten: {left}");
+    let damaged = "{\"schema_version\": \"1.1.0\", \"models\": [{\"model\": \"precious\"";
+    std::fs::write(&file, damaged).unwrap();
+    let snug = stage.start().await;
+    assert!(snug.log().contains("runtime_models.json"), "it says what it could not read: {}", snug.log());
+    let answer = snug.post(CONFIG, &mini()).await;
+    assert_ne!(answer.status, 500, "{answer:?}");
+    let kept = std::fs::read_dir(file.parent().unwrap()).unwrap().any(|entry| {
+        let text = std::fs::read_to_string(entry.unwrap().path()).unwrap_or_default();
+        text.contains(damaged)
+    });
+    assert!(kept, "what a person wrote is gone with a slip of theirs: {answer:?}");
 }

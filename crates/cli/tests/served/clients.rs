@@ -41,7 +41,16 @@ async fn the_openai_package_for_node() {
 
 /// Every route is asked within and beyond its description: no 5xx, no undeclared status, no answer beside its schema, no
 /// value refused that is allowed nor taken that is not.
+///
+/// Routes that write and delete are asked too. All that they can reach is the stage's own: its folders, and no network.
 #[tokio::test]
 async fn schemathesis() {
-    check("schemathesis/run", &fake()).await;
+    let stage = fake().fake_model("m-Q4_K_M.gguf", "").environment("HF_HUB_OFFLINE", "1");
+    let outside = stage.models_dir().parent().unwrap().join("outside-Q4_K_M.gguf");
+    testkit::gguf::ChatModel::default().file().write(&outside).unwrap();
+    let overrides = stage.data_dir().join("runtime_models.json");
+    let stage =
+        stage.config(&format!("override_path = {overrides:?}\n[[models]]\nid = \"outside\"\npath = {outside:?}\n"));
+    check("schemathesis/run", &stage).await;
+    assert!(outside.exists(), "a file that is not snug's was deleted");
 }

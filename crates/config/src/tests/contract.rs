@@ -115,7 +115,6 @@ fn the_contract_s_example_is_read_unchanged_in_three_languages() {
         hardware: Hardware {
             vram_overrides: [(0, 32000)].into(),
             default_backend_priority: vec![Backend::Vulkan],
-            ..defaults.hardware
         },
         ..defaults
     };

@@ -148,7 +148,7 @@ async fn an_engine_that_holds_next_to_nothing_leaves_at_once() {
     assert_eq!(model.asked(), ["/v1/chat/completions", "/slots"]);
     model.start().await.retire().await;
     assert_eq!(model.asked(), ["/slots"]);
-    assert_eq!(kept(&stage), [PathBuf::new(); 0]);
+    assert_eq!(kept(&stage), Vec::<PathBuf>::new());
 }
 
 #[tokio::test]
@@ -173,7 +173,7 @@ async fn a_stop_in_a_hurry_asks_nothing() {
     running.handle.drained();
     running.gone().await;
     assert_eq!(model.asked(), ["/v1/chat/completions"]);
-    assert_eq!(kept(&stage), [PathBuf::new(); 0]);
+    assert_eq!(kept(&stage), Vec::<PathBuf>::new());
 }
 
 #[tokio::test]
@@ -186,7 +186,7 @@ async fn an_engine_that_saves_for_ever_is_not_waited_for() {
     running.chat(json!({})).await;
     running.retire().await;
     assert_eq!(model.asked()[1..], ["/slots", "/slots/0?action=save"]);
-    assert_eq!(kept(&stage), [PathBuf::new(); 0]);
+    assert_eq!(kept(&stage), Vec::<PathBuf>::new());
 }
 
 #[tokio::test]
@@ -223,7 +223,7 @@ async fn a_file_that_was_not_written_whole_is_not_kept() {
     let running = model.start().await;
     running.chat(json!({})).await;
     running.retire().await;
-    assert_eq!(kept(&stage), [PathBuf::new(); 0]);
+    assert_eq!(kept(&stage), Vec::<PathBuf>::new());
 }
 
 #[tokio::test]
@@ -295,8 +295,9 @@ async fn what_would_not_fit_is_not_saved() {
     }
 }
 
-/// A prompt of some 500 tokens in an engine that leaves and comes back: the figures are printed.
+/// A prompt of some 500 tokens in an engine that leaves and comes back.
 #[tokio::test]
+#[expect(clippy::print_stdout, reason = "how much it is worth can be read off")]
 async fn the_real_engine_need_not_read_a_prompt_again() {
     let Some((program, model)) = parts() else { return };
     let stage = Stage::new();

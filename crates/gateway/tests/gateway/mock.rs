@@ -242,8 +242,11 @@ async fn what_is_said_is_counted() {
     for (prompt_tokens, completion_tokens) in [(7, 3), (7, 3), (1, 0)] {
         let completed = house.completed.recv().await.unwrap();
         assert_eq!((completed.model, completed.instance.as_str()), (key(), "mock"));
-        assert_eq!((completed.prompt_tokens, completed.completion_tokens), (prompt_tokens, completion_tokens));
-        assert_eq!(completed.tokens_per_second, None);
+        assert_eq!(
+            (completed.usage.prompt_tokens, completed.usage.completion_tokens),
+            (prompt_tokens, completion_tokens)
+        );
+        assert_eq!(completed.usage.tokens_per_second, None);
     }
     for line in [
         "snug_requests_total{model=\"org/model\",endpoint=\"chat_completions\",status=\"2xx\"} 2",

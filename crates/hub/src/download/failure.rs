@@ -1,6 +1,7 @@
 //! Why a download cannot be done, in words that a person can act on.
 
-use std::path::PathBuf;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
 
 use types::ByteCount;
 
@@ -20,8 +21,31 @@ pub enum Failure {
         /// The status.
         status: u16,
     },
+    /// The address has too much to do.
+    #[error("{host} is too busy ({status}) after {attempts} tries: try again later; what has come is kept")]
+    Busy {
+        /// Who was asked.
+        host: String,
+        /// 429 or one of 5xx.
+        status: u16,
+        /// How often it was asked since something last came.
+        attempts: u32,
+    },
+    /// The connection breaks.
+    #[error(
+        "the connection to {host} fails ({reason}), tried {attempts} times: check the network and HTTPS_PROXY; what has \
+         come is kept"
+    )]
+    Broken {
+        /// Who was asked.
+        host: String,
+        /// How it breaks.
+        reason: String,
+        /// How often it did since something last came.
+        attempts: u32,
+    },
     /// What came is not what was announced; it was removed.
-    #[error("{file}: {algorithm} is {is}, expected {expected}; the file was removed")]
+    #[error("{file}: {algorithm} is {is}, expected {expected}")]
     Hash {
         /// The file's name.
         file: String,
@@ -97,6 +121,35 @@ pub enum Class {
 }
 
 impl Failure {
+    /// What became of a connection.
+    pub(super) fn broken(host: String, error: &reqwest::Error) -> Self {
+        let reason = if error.is_timeout() { "it is silent".to_owned() } else { innermost(error) };
+        Self::Broken { host, reason, attempts: 1 }
+    }
+
+    /// A connection that nobody drives any more.
+    pub(super) fn ended_early(host: &str) -> Self {
+        Self::Broken { host: host.to_owned(), reason: "it ended early".to_owned(), attempts: 1 }
+    }
+
+    /// What became of a file on the disk.
+    pub(super) fn of_disk(path: &Path, source: io::Error) -> Self {
+        let path = path.to_owned();
+        match source.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Self::DiskFull { path },
+            _ => Self::Write { path, source },
+        }
+    }
+
+    /// The same after so many tries.
+    pub(super) fn after(self, tries: u32) -> Self {
+        match self {
+            Self::Busy { host, status, .. } => Self::Busy { host, status, attempts: tries },
+            Self::Broken { host, reason, .. } => Self::Broken { host, reason, attempts: tries },
+            other => other,
+        }
+    }
+
     /// What kind it is.
     pub fn class(&self) -> Class {
         match self {
@@ -104,12 +157,16 @@ impl Failure {
                 Error::Gated { .. } | Error::Refused { .. } => Class::Denied,
                 Error::NotFound { .. } => Class::NotFound,
                 Error::Busy { .. } | Error::Unreachable { .. } | Error::Offline => Class::Unreachable,
-                Error::Id { .. } | Error::Endpoint { .. } | Error::Token | Error::Tls { .. } => Class::Invalid,
+                Error::Id { .. }
+                | Error::Revision { .. }
+                | Error::Endpoint { .. }
+                | Error::Token
+                | Error::Tls { .. } => Class::Invalid,
                 _ => Class::Unreachable,
             },
             Self::Status { status: 401 | 403, .. } => Class::Denied,
             Self::Status { status: 404 | 410, .. } => Class::NotFound,
-            Self::Status { .. } | Self::Changing { .. } => Class::Unreachable,
+            Self::Status { .. } | Self::Changing { .. } | Self::Busy { .. } | Self::Broken { .. } => Class::Unreachable,
             Self::Hash { .. } | Self::Length { .. } => Class::Corrupt,
             Self::NoRoom { .. } | Self::DiskFull { .. } => Class::NoRoom,
             Self::Write { .. } => Class::Disk,
@@ -124,6 +181,10 @@ fn advice(status: u16) -> &'static str {
         404 | 410 => ": check the address",
         _ => "",
     }
+}
+
+fn innermost(error: &dyn std::error::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), innermost)
 }
 
 fn with_causes(error: &Error) -> String {

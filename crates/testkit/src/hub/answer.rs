@@ -267,6 +267,7 @@ impl Asking<'_> {
             breaks,
             pace,
             pause: Box::pin(tokio::time::sleep(Duration::ZERO)),
+            is_cutting: false,
         };
         part.boxed()
     }

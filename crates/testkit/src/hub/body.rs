@@ -35,6 +35,9 @@ pub(super) enum Break {
     Cut(u64),
 }
 
+/// The server sends what it has when a body has nothing more for the moment.
+const FLUSHED_AFTER: Duration = Duration::from_millis(20);
+
 /// A part of a file.
 pub(super) struct Part {
     pub(super) shared: Arc<Shared>,
@@ -47,6 +50,7 @@ pub(super) struct Part {
     /// Bytes per second.
     pub(super) pace: Option<u64>,
     pub(super) pause: Pin<Box<Sleep>>,
+    pub(super) is_cutting: bool,
 }
 
 impl Body for Part {
@@ -61,7 +65,14 @@ impl Body for Part {
         let until = match part.breaks {
             // Nobody wakes this again; the connection ends when the client leaves.
             Break::Stall(at) if part.position >= at => return Poll::Pending,
-            Break::Cut(at) if part.position >= at => return Poll::Ready(Some(Err(io::Error::other("cut")))),
+            Break::Cut(at) if part.position >= at => {
+                if !part.is_cutting {
+                    part.is_cutting = true;
+                    part.pause.as_mut().reset(Instant::now() + FLUSHED_AFTER);
+                }
+                // What was given before the cut must have gone out, or it would not be where it is said to be.
+                return part.pause.as_mut().poll(cx).map(|()| Some(Err(io::Error::other("cut"))));
+            }
             Break::Stall(at) | Break::Cut(at) => part.end.min(at),
             Break::Never => part.end,
         };

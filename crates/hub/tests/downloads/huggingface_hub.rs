@@ -1,0 +1,1 @@
+//! The official package for Python and the same cache.
