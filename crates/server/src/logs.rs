@@ -61,7 +61,8 @@ impl Wish {
         let refuse = |message: String, param| Err(ApiError::bad_request("invalid_request", message).with_param(param));
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             match &*name {
-                "count" => match value.parse::<u64>() {
+                // As large as the API's description says a number may be.
+                "count" => match value.parse::<i64>() {
                     Ok(count) if count > 0 => wish.count = usize::try_from(count).unwrap_or(LINES_MAX).min(LINES_MAX),
                     _ => return refuse(format!("`count` must be 1 to {LINES_MAX}, is `{value}`"), "count"),
                 },
@@ -97,10 +98,11 @@ fn events(
     let unsent = sent_as(first);
     futures_util::stream::unfold((unsent, follower, stopping), async |(mut unsent, mut follower, stopping)| {
         while unsent.is_empty() {
-            // News that are not taken here are there the next time.
+            // News that are not taken here are there the next time. What was said before the end is told before it.
             tokio::select! {
-                () = stopping.cancelled() => return None,
+                biased;
                 news = follower.news() => unsent = sent_as(news),
+                () = stopping.cancelled() => return None,
             }
         }
         let event = unsent.pop_front()?;
