@@ -81,6 +81,7 @@ pub struct StoredVariant {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LimitRequest {
     /// What model files may take, bytes; 0 for all that the disk has.
+    #[schema(maximum = 9_223_372_036_854_775_807_u64)]
     pub limit_bytes: u64,
 }
 
@@ -192,12 +193,16 @@ pub struct CleanupPolicyPatch {
     /// Whether clean-up runs by itself.
     pub enabled: Option<bool>,
     /// What was not used for so long goes, hours.
+    #[schema(maximum = 878_400)]
     pub max_age_hours: Option<u64>,
     /// The same in days; one of the two.
+    #[schema(minimum = 0, maximum = 36_600)]
     pub max_age_days: Option<f64>,
     /// How often it is looked for, hours; 1 or more.
+    #[schema(minimum = 1, maximum = 878_400)]
     pub check_interval_hours: Option<u64>,
     /// 0 to 100, percent.
+    #[schema(minimum = 0, maximum = 100)]
     pub target_free_percent: Option<f64>,
     /// Whether hot ready variants stay.
     pub respect_hot_ready: Option<bool>,

@@ -112,13 +112,14 @@ fn server() -> Stub {
         let row = |model: &str, variant: &str, context: u64, factor: &str| {
             json!({"model": model, "variant": variant, "can_run": factor.is_empty(), "max_context_size": context,
                 "limiting_factor": factor, "estimated_vram_mb": 0, "estimated_ram_mb": 300, "gpu_indices": [],
-                "file_path": "/m", "file_size_bytes": 98_000_000, "mode": "chat"})
+                "file_path": "/m", "file_size_bytes": 98_000_000, "mode": "chat", "provider": "llama",
+                "state": "Unloaded", "present": true})
         };
         let mut bad = row("bad", "", 0, "");
         bad["error"] = json!("not a GGUF file: it begins with `<htm`\nmore");
         Json(json!({"models": [row("m", "Q4_1", 8192, ""), row("huge", "F16", 0, "vram"), bad]}))
     };
-    let unload = || async { Json(json!({"status": "unloaded", "model": "m"})) };
+    let unload = || async { Json(json!({"status": "unloaded", "model": "m", "state": "Unloaded"})) };
     Stub::serve(
         Router::new()
             .route("/api/models", get(models))

@@ -107,7 +107,7 @@ async fn refusals_are_read_whatever_their_shape() {
 #[tokio::test]
 async fn names_keep_their_slashes_in_paths() {
     let echo = |OriginalUri(uri): OriginalUri| async move {
-        axum::Json(serde_json::json!({"status": "unloaded", "model": uri.to_string()}))
+        axum::Json(serde_json::json!({"status": "unloaded", "model": uri.to_string(), "state": "Unloaded"}))
     };
     let url = serve(Router::new().fallback(any(echo))).await;
     for (name, path) in [

@@ -444,7 +444,8 @@ mod routes {
     post, path = "/v1/chat/completions", tag = "inference",
     request_body(content = Inference, description = "`model` and whatever the engine takes"),
     responses(
-        (status = 200, description = "the engine's answer", body = serde_json::Value), (status = 400, body = ErrorBody),
+        (status = 200, description = "the engine's answer", body = serde_json::Value),
+        (status = 400, description = "an error object, ours or the engine's own", body = serde_json::Value),
         (status = 404, body = ErrorBody), (status = 413, body = ErrorBody), (status = 429, body = ErrorBody),
         (status = 502, body = ErrorBody), (status = 503, body = ErrorBody), (status = 504, body = ErrorBody),
     ),
@@ -456,7 +457,8 @@ mod routes {
     post, path = "/v1/completions", tag = "inference",
     request_body(content = Inference, description = "`model` and whatever the engine takes"),
     responses(
-        (status = 200, description = "the engine's answer", body = serde_json::Value), (status = 400, body = ErrorBody),
+        (status = 200, description = "the engine's answer", body = serde_json::Value),
+        (status = 400, description = "an error object, ours or the engine's own", body = serde_json::Value),
         (status = 404, body = ErrorBody), (status = 413, body = ErrorBody), (status = 429, body = ErrorBody),
         (status = 502, body = ErrorBody), (status = 503, body = ErrorBody), (status = 504, body = ErrorBody),
     ),
@@ -468,7 +470,8 @@ mod routes {
     post, path = "/v1/embeddings", tag = "inference",
     request_body(content = Inference, description = "`model` and whatever the engine takes"),
     responses(
-        (status = 200, description = "the engine's answer", body = serde_json::Value), (status = 400, body = ErrorBody),
+        (status = 200, description = "the engine's answer", body = serde_json::Value),
+        (status = 400, description = "an error object, ours or the engine's own", body = serde_json::Value),
         (status = 404, body = ErrorBody), (status = 413, body = ErrorBody), (status = 429, body = ErrorBody),
         (status = 502, body = ErrorBody), (status = 503, body = ErrorBody), (status = 504, body = ErrorBody),
     ),

@@ -17,6 +17,8 @@ use crate::refused::refused;
 use crate::{json_body, model_path, query};
 
 const HOUR: Duration = Duration::from_secs(3600);
+/// More than any disk has; the largest number that every reader of JSON and every database takes.
+const BYTES_MAX: u64 = i64::MAX as u64;
 /// A hundred years: what is longer is a mistake.
 const HOURS_MAX: u64 = 100 * 366 * 24;
 
@@ -110,6 +112,10 @@ pub(crate) async fn named(State(storage): State<Storage>, Path(path): Path<Strin
 /// Sets what model files may take.
 pub(crate) async fn set_limit(State(storage): State<Storage>, request: Request) -> Result<Json<LimitAnswer>, ApiError> {
     let LimitRequest { limit_bytes } = json_body::read(request).await?;
+    if limit_bytes > BYTES_MAX {
+        let message = format!("`limit_bytes` must be 0 to {BYTES_MAX}, is {limit_bytes}");
+        return Err(ApiError::bad_request("invalid_request", message).with_param("limit_bytes"));
+    }
     let limit = (limit_bytes > 0).then(|| ByteCount::bytes(limit_bytes));
     storage.set_limit(limit).await.map_err(refused)?;
     let available = storage.usage().available().as_u64();
