@@ -3,6 +3,9 @@
 //! After everything that happens, [`Owner::advance`] lets waiting loads proceed as far as
 //! they can, and what changed is published. Decisions are asked of `fit` and `placement`; processes belong to `engine`.
 
+mod by_hand;
+mod choosing;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,9 +20,8 @@ use types::{
     ByteCount, DeviceName, FailureClass, InstanceId, InstanceState, LoadFailure, MemoryUse, ModelId, ModelKey,
 };
 
-use crate::choice::{self, Candidate, Choice, Fit};
 use crate::demand::{Displaced, Pending, Waiter};
-use crate::handle::{Command, Handle, Loaded, NotPinned, NotUnloaded, Swap, Unloaded};
+use crate::handle::{Command, Handle, Swap, Unloaded};
 use crate::library::{Library, Model};
 use crate::measurements::{Measurements, Start};
 use crate::node::Config;
@@ -33,10 +35,6 @@ use crate::{devices, ledger, routes, sizing};
 const REST_AFTER_CRASHES: Duration = Duration::from_secs(60);
 /// A load that failed is not tried again for this long by requests: each try could evict a model that works.
 const REST_AFTER_FAILURE: Duration = Duration::from_secs(5);
-/// An instance that is unloaded by hand lets requests in flight go on for this long.
-const UNLOAD_DRAIN: Duration = Duration::from_secs(300);
-/// A variant whose files are about to be deleted is not loaded for this long, unless somebody has looked since.
-const REST_AFTER_DISCARD: Duration = Duration::from_secs(5);
 /// What a caller is told to wait where nothing better is known.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 /// The same where a pinned model is in the way: it takes a person to unload it.
@@ -286,100 +284,6 @@ impl Owner {
         Unavailable::QueueFull { waiting: self.waiting(), limit: self.config.waiting_max, retry_after: RETRY_AFTER }
     }
 
-    fn unload(&mut self, name: &str, reply: oneshot::Sender<Result<Unloaded, NotUnloaded>>) {
-        // A model whose file is gone may run on; it is known by its own name then.
-        let runs = |one: &&Running| one.model.key.id.as_str() == name || one.model.key.to_string() == name;
-        let gone = || self.instances.iter().find(runs).map(|one| Arc::clone(&one.model));
-        let Some(model) = self.resolve(name).or_else(gone) else {
-            let _left = reply.send(Err(NotUnloaded::NotFound { name: name.to_owned() }));
-            return;
-        };
-        self.refuse_waiting(&model.key);
-        match self.instances.iter_mut().find(|one| one.model.key == model.key) {
-            Some(instance) => {
-                instance.mourners.push((model.key.clone(), reply));
-                if instance.going != Going::Leaves {
-                    if instance.pinned {
-                        instance.afterwards = Afterwards::Kept;
-                    }
-                    instance.leave(UNLOAD_DRAIN);
-                }
-            }
-            None => {
-                self.provided.retain(|key| *key != model.key);
-                let kept = self.ready.unload(&model.key, model.is_pinned(&self.pinned));
-                let _left = reply.send(Ok(Unloaded { model: model.key.clone(), kept }));
-            }
-        }
-    }
-
-    /// Those who wait for it to be loaded are told as those are for whom it loads already.
-    fn refuse_waiting(&mut self, key: &ModelKey) {
-        let waiting = std::mem::take(&mut self.pending);
-        let (unwanted, others) = waiting.into_iter().partition(|pending| pending.key() == key);
-        self.pending = others;
-        let unwanted: VecDeque<Pending> = unwanted;
-        unwanted.into_iter().for_each(|pending| pending.refuse(&was_unloaded(key)));
-    }
-
-    /// A model that others run is loaded as soon as somebody says so.
-    fn provide(&mut self, model: &Model, waiter: Waiter) {
-        let context = model.context_window.unwrap_or(0);
-        match waiter {
-            Waiter::Load(reply) => {
-                if !self.provided.contains(&model.key) {
-                    self.provided.push(model.key.clone());
-                }
-                let loaded = Loaded { model: model.key.clone(), context, load_time: Duration::ZERO, choice: None };
-                let _left = reply.send(Ok(loaded));
-            }
-            Waiter::Request(_) => waiter.refuse(Unavailable::LoadFailed(Box::new(LoadFailure {
-                model: model.key.clone(),
-                context_requested: None,
-                class: FailureClass::BackendError,
-                message: format!("it is run by `{}`, not by an engine of this machine", model.provider),
-                engine_log: String::new(),
-            }))),
-        }
-    }
-
-    fn pin(&mut self, name: &str, pinned: bool) -> Result<ModelId, NotPinned> {
-        let name = || name.to_owned();
-        let model = self.resolve(&name()).ok_or_else(|| NotPinned::NotFound { name: name() })?;
-        if !pinned && model.settings.pinned {
-            return Err(NotPinned::Configured { name: name() });
-        }
-        let id = &model.key.id;
-        let pins = Arc::make_mut(&mut self.pinned);
-        if pinned {
-            pins.insert(id.clone());
-        } else {
-            pins.remove(id);
-        }
-        for instance in &mut self.instances {
-            instance.pinned = instance.model.is_pinned(&self.pinned);
-        }
-        Ok(id.clone())
-    }
-
-    fn discard(&mut self, key: ModelKey, gone: oneshot::Sender<()>) {
-        self.refuse_waiting(&key);
-        self.provided.retain(|provided| *provided != key);
-        self.ready.release(&key);
-        if let Some(instance) = self.instances.iter_mut().find(|one| one.model.key == key) {
-            instance.afterwards = Afterwards::Forgotten;
-            instance.leave(Duration::ZERO);
-        }
-        let now = Instant::now();
-        self.discarded.retain(|_, until| *until > now);
-        self.discarded.insert(key.clone(), now + REST_AFTER_DISCARD);
-        self.discards.push((key, gone));
-    }
-
-    fn is_discarded(&self, key: &ModelKey) -> bool {
-        self.discarded.get(key).is_some_and(|until| *until > Instant::now())
-    }
-
     /// The model that a name means: of several variants one that runs, else one that is waited for, else one that is
     /// ready, else the default one.
     fn resolve(&self, name: &str) -> Option<Arc<Model>> {
@@ -404,100 +308,6 @@ impl Owner {
         let is_pinned = |model: &Model| model.is_pinned(&self.pinned);
         let kept = self.ready.weights(&self.instances, Some((model, need)), is_pinned);
         ledger::snapshot(&self.config, self.capacity.clone(), &self.instances, kept)
-    }
-
-    // ---- which variant ----
-
-    /// Where `name` leaves the variant open and none runs or is waited for, the one that fits best, and why. True if what
-    /// there is to choose by is not known yet.
-    fn choose_where_open(
-        &mut self,
-        name: &str,
-        model: Arc<Model>,
-        context: Option<u64>,
-        by_hand: bool,
-    ) -> (Arc<Model>, Option<Choice>, bool) {
-        let id = &model.key.id;
-        let runs = self.instances.iter().any(|one| one.model.key.id == *id && one.going != Going::Leaves);
-        let waits = self.pending.iter().any(|pending| pending.key().id == *id && !pending.open);
-        if id.as_str() != name || runs || waits || self.library.variants_of(id).len() < 2 {
-            return (model, None, false);
-        }
-        if self.devices.is_none() {
-            return (model, None, true);
-        }
-        self.look_at_the_machine();
-        match self.choose(&model.key.id, context, by_hand) {
-            Some((model, choice)) => (model, Some(choice), false),
-            None => (model, None, false),
-        }
-    }
-
-    fn choose(&self, id: &ModelId, context: Option<u64>, by_hand: bool) -> Option<(Arc<Model>, Choice)> {
-        let models: Vec<&Arc<Model>> =
-            self.library.models().filter(|model| model.key.id == *id && model.provider.is_local()).collect();
-        let candidate = |model: &&Arc<Model>| Candidate {
-            variant: model.key.variant.clone(),
-            size: model.size,
-            fit: self.fit_of(model, context, by_hand),
-            ready: self.ready.has(&model.key),
-        };
-        let candidates: Vec<Candidate> = models.iter().map(candidate).collect();
-        let said = self
-            .config
-            .default_variant
-            .as_ref()
-            .filter(|default| candidates.iter().any(|one| choice::same(&one.variant, default)));
-        let meant = self.library.find(id.as_str()).map(|model| model.key.variant.clone());
-        let none_is_here = candidates.iter().all(|one| one.fit == Fit::Absent);
-        let default = said.or(meant.as_ref().filter(|_| none_is_here));
-        let (variant, choice) = choice::choose(&candidates, default)?;
-        let model = models.into_iter().find(|model| model.key.variant == variant)?;
-        Some((Arc::clone(model), choice))
-    }
-
-    fn fit_of(&self, model: &Model, context: Option<u64>, by_hand: bool) -> Fit {
-        if !model.present || self.is_discarded(&model.key) {
-            return Fit::Absent;
-        }
-        // A variant that rests is in nobody's way who would do with another.
-        let rests = |(_, until): &&(LoadFailure, Instant)| !by_hand && *until > Instant::now();
-        if let Some((failure, _)) = self.resting.get(&model.key).filter(rests) {
-            return Fit::Never(format!("it rests since it failed ({}): {}", failure.class, failure.message));
-        }
-        let sized = sizing::size(model, context, &self.capacity, self.config.context_max, &self.measurements);
-        let sizing::Sized { need: needs, whole, .. } = match sized {
-            Ok(sized) => sized,
-            Err(misfit) => return Fit::Never(misfit.message),
-        };
-        let leaves =
-            |id: &InstanceId| self.instances.iter().any(|one| one.id == *id && one.occupancy() == Occupancy::Leaving);
-        match placement::admit(&self.snapshot(&model.key, &needs), &needs) {
-            Decision::Start { .. } => Fit::Now { needs, whole },
-            Decision::Wait { drain, blockers } if drain.is_empty() && blockers.iter().all(leaves) => {
-                Fit::Now { needs, whole }
-            }
-            Decision::Wait { .. } => Fit::Later(needs),
-            Decision::Barred { .. } => Fit::Barred(needs),
-            Decision::Refuse { short } => Fit::Never(sizing::shortage_text(&short)),
-        }
-    }
-
-    /// Chooses for those who came before there was anything to choose by.
-    fn choose_what_was_left_open(&mut self) {
-        for index in 0..self.pending.len() {
-            if !self.pending[index].open {
-                continue;
-            }
-            let (id, context) = (self.pending[index].key().id.clone(), self.pending[index].context_requested);
-            let chosen = self.choose(&id, context, true);
-            let pending = &mut self.pending[index];
-            pending.open = false;
-            if let Some((model, choice)) = chosen {
-                tracing::info!(model = %model.key, reason = choice.reason, "chose a variant");
-                (pending.model, pending.choice) = (model, Some(choice));
-            }
-        }
     }
 
     // ---- loads ----
