@@ -17,6 +17,7 @@ mod content;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
@@ -118,6 +119,7 @@ pub struct Asked {
 struct Shared {
     hub: SocketAddr,
     storage: SocketAddr,
+    connections: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -152,8 +154,12 @@ impl FakeHub {
                 let hub = TcpListener::bind("127.0.0.1:0").await.expect("a port on loopback");
                 let storage = TcpListener::bind("127.0.0.1:0").await.expect("a port on loopback");
                 let address = |listener: &TcpListener| listener.local_addr().expect("it is bound");
-                let shared =
-                    Arc::new(Shared { hub: address(&hub), storage: address(&storage), state: Mutex::default() });
+                let shared = Arc::new(Shared {
+                    hub: address(&hub),
+                    storage: address(&storage),
+                    connections: AtomicU64::new(0),
+                    state: Mutex::default(),
+                });
                 ready.send(shared.clone()).expect("the test waits for it");
                 tokio::select! {
                     () = serve(hub, shared.clone(), false) => {}
@@ -222,6 +228,11 @@ impl FakeHub {
         self.shared.state().counts.get(file).copied().unwrap_or_default()
     }
 
+    /// Connections that were made to either port so far.
+    pub fn connections(&self) -> u64 {
+        self.shared.connections.load(Ordering::Relaxed)
+    }
+
     /// All requests so far, in their order.
     pub fn asked(&self) -> Vec<Asked> {
         self.shared.state().asked.clone()
@@ -254,6 +265,7 @@ async fn serve(listener: TcpListener, shared: Arc<Shared>, at_storage: bool) {
             accepted = listener.accept() => {
                 let Ok((stream, _)) = accepted else { continue };
                 let _ = stream.set_nodelay(true);
+                shared.connections.fetch_add(1, Ordering::Relaxed);
                 let shared = shared.clone();
                 let service = service_fn(move |request| {
                     let answer = answer::answer(&shared, at_storage, &request);

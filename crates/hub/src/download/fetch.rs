@@ -258,7 +258,11 @@ pub(super) async fn fetch(
 ) -> Result<(), Stop> {
     let mut anew = 0;
     let mut pieces = Pieces::new(partial.length(), origin.length);
-    while let Pass::Anew(cause) = pass(&origin, pieces, partial, ranges, report, stop).await? {
+    loop {
+        let passed = pass(&origin, pieces, partial, ranges, report, stop).await;
+        // Whatever ended it: what has come is kept.
+        let flushed = partial.flush().await;
+        let Pass::Anew(cause) = passed? else { break flushed? };
         anew += 1;
         if anew > ANEW_MAX {
             return Err(cause.unwrap_or(Failure::Changing { file: origin.name.clone() }).into());
@@ -268,7 +272,6 @@ pub(super) async fn fetch(
         *origin.found() = Found::default();
         pieces = if anew == 1 { Pieces::new(0, origin.length) } else { Pieces::whole() };
     }
-    partial.flush().await?;
     let (is, expected) = (partial.length(), origin.length.or(origin.found().total));
     match expected {
         Some(expected) if is != expected => Err(Failure::Length { file: origin.name.clone(), is, expected }.into()),
@@ -319,7 +322,6 @@ async fn pass(
             }
         };
         if stop.is_cancelled() {
-            partial.flush().await?;
             return Err(Stop::Told);
         }
         match brought {
@@ -342,10 +344,7 @@ async fn pass(
                 queue.pop_front();
             }
             Some(Brought::Anew(cause)) => return Ok(Pass::Anew(cause)),
-            Some(Brought::Failed(failure)) => {
-                partial.flush().await?;
-                return Err(failure.into());
-            }
+            Some(Brought::Failed(failure)) => return Err(failure.into()),
             None => {}
         }
     }

@@ -88,8 +88,8 @@ impl Owner {
             self.show();
         }
         commands.close();
-        // Tasks that ask something get no answer any more, and end.
-        self.events.1.close();
+        // Tasks that ask something get no answer any more, and end: with this go questions that wait.
+        (self.events.0, self.events.1) = mpsc::channel(1);
         while self.tasks.join_next().await.is_some() {}
     }
 

@@ -167,9 +167,13 @@ impl Task {
         let origin = Origin::new(self.shared.asking.clone(), url, (*path).to_owned());
         let origin = origin.of_repository(repository, remote.size);
         let mut report = Report::new(&self.line, meter);
-        fetch(Arc::new(origin), &mut partial, self.shared.ranges, &mut report, &self.stop).await?;
-        self.settle(partial, path, &incomplete, &blob, meter).await?;
-        file.link()
+        let fetched = fetch(Arc::new(origin), &mut partial, self.shared.ranges, &mut report, &self.stop).await;
+        let settled = match fetched {
+            Ok(()) => self.settle(partial, path, &incomplete, &blob, meter).await,
+            Err(stop) => Err(stop),
+        };
+        remove_if_empty(&incomplete);
+        settled.and_then(|()| file.link())
     }
 
     async fn to_path(&self, url: &str, to: &Path, sha256: Option<&str>, meter: &Meter) -> Result<PathBuf, Stop> {
@@ -193,8 +197,12 @@ impl Task {
         let mut report = Report::new(&self.line, meter).with_note(note.clone(), shown(&address));
         let origin = Origin::new(self.shared.asking.clone(), address, name.clone());
         let origin = origin.of_version(noted.filter(|_| is_known).and_then(|noted| noted.validator).as_deref());
-        fetch(Arc::new(origin), &mut partial, self.shared.ranges, &mut report, &self.stop).await?;
-        let settled = self.settle(partial, &name, &unfinished, to, meter).await;
+        let fetched = fetch(Arc::new(origin), &mut partial, self.shared.ranges, &mut report, &self.stop).await;
+        let settled = match fetched {
+            Ok(()) => self.settle(partial, &name, &unfinished, to, meter).await,
+            Err(stop) => Err(stop),
+        };
+        remove_if_empty(&unfinished);
         if !unfinished.exists() {
             // It would be about nothing.
             let _ = fs::remove_file(&note);
@@ -319,6 +327,13 @@ pub(super) fn look(cache: &Path, wish: &FileWish) -> (Option<u64>, u64) {
 fn open(path: &Path, meter: &Meter) -> Result<Partial, Failure> {
     let file = partial::open(path).map_err(|error| Failure::of_disk(path, error))?;
     Partial::new(path, file, meter.written.clone())
+}
+
+/// A partial file of which nothing has come is of no use.
+fn remove_if_empty(partial: &Path) {
+    if fs::symlink_metadata(partial).is_ok_and(|metadata| metadata.is_file() && metadata.len() == 0) {
+        let _ = fs::remove_file(partial);
+    }
 }
 
 fn mismatch(file: &str, expected: &Expected, is: &str) -> Failure {

@@ -39,6 +39,21 @@ async fn the_cache_is_laid_out_as_others_know_it() {
 }
 
 #[tokio::test]
+async fn a_long_file_comes_in_ranges_side_by_side_over_few_connections() {
+    let scene = scene();
+    let expected = scene.hub.put(REPOSITORY, "x.gguf", Content::Random { seed: 1, size: 300 * MIB });
+    let files = scene.fetch(vec![of_hub("x.gguf")]).await;
+    assert_eq!(sha256(&files[0]), expected);
+    let asked = scene.hub.asked();
+    let ranges = asked.iter().filter(|asked| asked.at_storage && asked.range.starts_with("bytes=")).count();
+    assert_eq!((ranges, scene.counts("x.gguf").bytes), (38, 300 * MIB), "300 MiB in pieces of 8 MiB");
+    // The storage's address is kept: the hub is asked for the file's head, and once for its bytes.
+    assert_eq!(asked.iter().filter(|asked| !asked.at_storage).count(), 2);
+    let connections = scene.hub.connections();
+    assert!((4..=8).contains(&connections), "{connections}");
+}
+
+#[tokio::test]
 async fn what_is_in_the_cache_is_not_fetched_again() {
     let scene = scene();
     scene.hub.put(REPOSITORY, "x.gguf", Content::Random { seed: 1, size: 2 * MIB });

@@ -171,6 +171,7 @@ async fn plain_addresses_are_no_different() {
 
     let (class, reason) = scene.fail(scene.file("absent")).await;
     assert!(class == Class::NotFound && reason.contains("/files/absent answers 404: check the address"), "{reason}");
+    assert_eq!(files_under(&scene.path("")), [""; 0], "nor of what was not there");
     scene.hub.put_file("empty", "");
     scene.hub.put_file("small", "small");
     let files = scene.fetch(vec![scene.file("empty"), scene.file("small")]).await;
