@@ -1,6 +1,6 @@
 //! Model files on disk: `/api/storage…`, `/api/models/…/files`, their flags, and clean-up.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 /// `GET /api/storage`.
@@ -82,7 +82,17 @@ pub struct StoredVariant {
 pub struct LimitRequest {
     /// What model files may take, bytes; 0 for all that the disk has.
     #[schema(maximum = 9_223_372_036_854_775_807_u64)]
+    #[serde(deserialize_with = "whole")]
     pub limit_bytes: u64,
+}
+
+/// A whole number, however it is written: `5e9` and `5000000000.0` are ones, too.
+fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    let number = serde_json::Number::deserialize(deserializer)?;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole, and between 0 and the largest")]
+    let of_float = |float: f64| (float.fract() == 0.0 && (0.0..1.8e19).contains(&float)).then_some(float as u64);
+    let found = number.as_u64().or_else(|| number.as_f64().and_then(of_float));
+    found.ok_or_else(|| serde::de::Error::custom(format!("must be a whole number of bytes, is {number}")))
 }
 
 /// The answer to `PUT /api/storage/limit`.

@@ -193,13 +193,13 @@ async fn models_are_loaded_and_unloaded() {
     table.done();
 }
 
-/// The reasons of the document, whether a program can do something about them, and what.
-const REASONS: [(&str, bool, &str); 8] = [
+/// The reasons that an engine's last lines tell, whether a program can do something about them, and what.
+/// `context_too_large` is told before an engine is started.
+const REASONS: [(&str, bool, &str); 7] = [
     ("file_not_found", true, "redownload"),
     ("file_corrupt", true, "delete_and_redownload"),
     ("insufficient_vram", true, "<reduce_context|use_smaller_variant>"),
     ("insufficient_ram", true, "<reduce_context|use_smaller_variant>"),
-    ("context_too_large", true, "reduce_context"),
     ("unsupported_arch", false, "update_server"),
     ("backend_error", false, "check_logs"),
     ("unknown", false, "check_logs"),
@@ -211,7 +211,9 @@ async fn a_load_that_fails_says_why() {
     for (reason, ..) in REASONS {
         stage = stage.fake_model(&format!("{reason}-Q4_K_M.gguf"), &format!("--fake-fail {reason}"));
     }
-    let stage = stage.model("tiny-Q4_K_M.gguf", &gguf::ChatModel::default().file());
+    let long = gguf::ChatModel { context: 1 << 31, ..gguf::ChatModel::default() }.file();
+    let stage = stage.model("tiny-Q4_K_M.gguf", &gguf::ChatModel::default().file()).model("long-Q4_K_M.gguf", &long);
+    let stage = stage.arguments(&["--ram", "1G"]);
     let snug = stage.start().await;
     let mut table = Table::of(&snug);
 
@@ -263,7 +265,14 @@ async fn a_load_that_fails_says_why() {
                 400,
                 refused("tiny", "<string>?".into(), 1_000_000, "context_too_large", true, "reduce_context"),
             ),
-            row("3.2", "a load of an unknown model", post("/api/models/unknown/load"), 400, unknown_model.clone()),
+            row(
+                "3.2",
+                "a context beyond what the machine has memory for",
+                post("/api/models/long/load?context=1000000000"),
+                400,
+                refused("long", "<string>?".into(), 1_000_000_000, "context_too_large", true, "reduce_context"),
+            ),
+            row("3.2", "a load of an unknown model", post("/api/models/nobody/load"), 400, unknown_model.clone()),
             row("3.2", "a load of an unknown variant", post("/api/models/tiny/load?variant=Q2_K"), 400, unknown_model),
         ])
         .await;
@@ -462,7 +471,18 @@ async fn models_are_downloaded() {
             status("downloading", "bad"),
         ))
         .await;
-    table.eventually(row("3.3", "and ends", get("/api/models/bad/download"), 200, idle("bad", "Unloaded"))).await;
+    table
+        .eventually(row(
+            "3.3",
+            "and ends, and says why",
+            get("/api/models/bad/download"),
+            200,
+            json!({ "model": "bad", "state": "Unloaded", "error": "<~sha256>" }),
+        ))
+        .await;
+    table
+        .row(row("3.5", "what failed is no active download", get("/api/downloads"), 200, json!({ "downloads": [] })))
+        .await;
     let there = std::fs::exists(stage.models_dir().join("bad-Q4_K_M.gguf")).unwrap();
     table.holds("3.3", "a file with another hash is not kept", !there, "the file");
     table.done();

@@ -52,7 +52,7 @@ fn with(mut request: Value, more: Value) -> Value {
 
 fn completion(model: &str) -> Value {
     json!({
-        "id": "<~chatcmpl-",
+        "id": "<~chatcmpl->",
         "object": "chat.completion",
         "created": "<integer>",
         "model": model,
@@ -249,7 +249,7 @@ async fn streams_of_chapter_3_1() {
                 "3.1",
                 &format!("every event of {model} is a chunk"),
                 &json!(["<each>", {
-                    "id": "<~chatcmpl-",
+                    "id": "<~chatcmpl->",
                     "object": "chat.completion.chunk",
                     "created": "<integer>",
                     "model": model,

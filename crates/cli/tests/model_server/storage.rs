@@ -116,8 +116,8 @@ async fn files_are_listed() {
             row("3.5", "the size for people", get("/api/storage/models"), 200, json!({
                 "models": ["<some>", { "model": "qwen2.5-7b-instruct", "file_size_display": "4.4 GB" }]
             })),
-            row("3.5", "what was never used has no last use", get("/api/storage/models"), 200, json!({
-                "models": ["<each>", { "usage_count": 0, "last_used_at": null, "hot_ready": false, "protected": false, "runtime_state": "Unloaded" }]
+            row("3.5", "what was never used counts from when it came here", get("/api/storage/models"), 200, json!({
+                "models": ["<each>", { "usage_count": 0, "downloaded_at": "<time>", "last_used_at": "<time>", "hot_ready": false, "protected": false, "runtime_state": "Unloaded" }]
             })),
             row("3.5", "all variants of a model", get("/api/storage/models/big"), 200, json!({
                 "model": "big",
@@ -146,7 +146,7 @@ async fn files_are_listed() {
                 "models": ["<some>",
                     { "model": "low", "usage_count": 2, "last_used_at": "<time>", "runtime_state": "Loaded" },
                     { "model": "mid", "usage_count": 1, "last_used_at": "<time>", "runtime_state": "Loaded" },
-                    { "model": "big", "variant": "Q8_0", "usage_count": 0, "last_used_at": null }
+                    { "model": "big", "variant": "Q8_0", "usage_count": 0, "last_used_at": "<time>" }
                 ]
             }),
         ))
@@ -496,17 +496,15 @@ async fn the_limit_is_set_and_kept() {
 async fn cleanup_deletes_what_preview_shows() {
     let files = Files::serve([("fresh-Q4_K_M.gguf", small_model())]).await;
     let stage = configured(&json!({ "storage": { "cleanup_max_age_days": 30 } }));
-    let mut stage = stage.model("old-Q8_0.gguf", &model_of_mib(3)).model("old-Q4_K_M.gguf", &model_of_mib(2));
-    for name in ["hot", "kept", "loaded", "young", "used"] {
+    let mut stage = stage.model("idle-Q8_0.gguf", &model_of_mib(3)).model("idle-Q4_K_M.gguf", &model_of_mib(2));
+    for name in ["hot", "kept", "loaded", "used"] {
         stage = stage.model(&format!("{name}-Q4_K_M.gguf"), &model_of_mib(1));
     }
-    for name in ["old-Q8_0", "old-Q4_K_M", "hot-Q4_K_M", "kept-Q4_K_M", "loaded-Q4_K_M", "used-Q4_K_M"] {
-        make_older(&stage, &format!("{name}.gguf"), 60 * DAY);
-    }
+    make_older(&stage, "idle-Q8_0.gguf", 60 * DAY);
     let snug = stage.start().await;
     add(&snug, [downloadable("fresh", &files, "fresh-Q4_K_M.gguf")]).await;
-    snug.post("/api/models/hot/variants/Q4_K_M/hot-ready", &Value::Null).await;
-    snug.post("/api/models/kept/variants/Q4_K_M/protected", &Value::Null).await;
+    snug.post("/api/models/hot/variants/Q4_K_M/hot-ready", &Value::Null).await.ok();
+    snug.post("/api/models/kept/variants/Q4_K_M/protected", &Value::Null).await.ok();
     snug.load("loaded", "").await.ok();
     snug.chat("used", json!({ "max_tokens": 1 })).await.ok();
     snug.post("/api/models/used/unload", &Value::Null).await.ok();
@@ -514,13 +512,13 @@ async fn cleanup_deletes_what_preview_shows() {
     table
         .eventually(row(
             "3.5",
-            "a use makes a file young",
+            "a use is counted",
             get("/api/storage/models/used/variants/Q4_K_M"),
             200,
             json!({ "usage_count": 1 }),
         ))
         .await;
-    table.row(row("3.5", "a download is young", post("/api/models/fresh/download"), 202, json!({}))).await;
+    table.row(row("3.5", "a download", post("/api/models/fresh/download"), 202, json!({}))).await;
     table
         .eventually(row(
             "3.5",
@@ -533,82 +531,124 @@ async fn cleanup_deletes_what_preview_shows() {
         ))
         .await;
 
+    // All came here just now, whenever they were written.
+    let none = json!({ "candidate_count": 0, "total_reclaimable_bytes": 0, "candidates": [] });
+    let nothing = json!({ "freed_bytes": 0, "deleted_count": 0 });
+    let (preview, run) = ("/api/storage/cleanup/preview", "/api/storage/cleanup/run");
+    table
+        .rows([
+            row("3.5", "nothing is older than 30 days", get(preview), 200, none.clone()),
+            row("3.5", "a cleanup of nothing", post(run), 200, nothing.clone()),
+        ])
+        .await;
+
     let bytes = |name: &str| size(&stage.models_dir().join(name));
-    let reclaimable = bytes("old-Q8_0.gguf") + bytes("old-Q4_K_M.gguf");
-    let candidate = |variant: &str| {
-        let filename = format!("old-{variant}.gguf");
+    let candidate = |model: &str, variant: &str, uses: u64| {
+        let filename = format!("{model}-{variant}.gguf");
         json!({
-            "model": "old",
+            "model": model,
             "variant": variant,
             "filename": filename,
             "file_size_bytes": bytes(&filename),
-            "last_used_at": "<time>?",
-            "usage_count": 0
+            "last_used_at": "<time>",
+            "usage_count": uses
         })
     };
+    let free = ["idle-Q8_0.gguf", "idle-Q4_K_M.gguf", "used-Q4_K_M.gguf", "fresh-Q4_K_M.gguf"];
+    let reclaimable: u64 = free.iter().map(|name| bytes(name)).sum();
+    let policy = |policy: Value| put("/api/storage/cleanup/config").json(policy);
     table
         .rows([
+            row("3.5", "an age of nothing", policy(json!({ "max_age_hours": 0 })), 200, json!({ "max_age_hours": 0 })),
             row(
                 "3.5",
                 "a preview shows what is old, free and idle",
-                get("/api/storage/cleanup/preview"),
+                get(preview),
                 200,
                 json!({
-                    "candidate_count": 2,
+                    "candidate_count": 4,
                     "total_reclaimable_bytes": reclaimable,
-                    "candidates": ["<some>", candidate("Q8_0"), candidate("Q4_K_M")]
+                    "candidates": ["<some>",
+                        candidate("idle", "Q8_0", 0), candidate("idle", "Q4_K_M", 0),
+                        candidate("used", "Q4_K_M", 1), candidate("fresh", "Q4_K_M", 0)
+                    ]
                 }),
             ),
-            row("3.5", "and deletes nothing", get("/api/storage/models"), 200, json!({ "total_count": 8 })),
+            row("3.5", "and deletes nothing", get("/api/storage/models"), 200, json!({ "total_count": 7 })),
             row(
                 "3.5",
                 "a cleanup deletes the same",
-                post("/api/storage/cleanup/run"),
+                post(run),
                 200,
-                json!({
-                    "freed_bytes": reclaimable, "deleted_count": 2
-                }),
+                json!({ "freed_bytes": reclaimable, "deleted_count": 4 }),
             ),
         ])
         .await;
-    let left: Vec<bool> = [
-        "old-Q8_0",
-        "old-Q4_K_M",
-        "hot-Q4_K_M",
-        "kept-Q4_K_M",
-        "loaded-Q4_K_M",
-        "young-Q4_K_M",
-        "used-Q4_K_M",
-        "fresh-Q4_K_M",
-    ]
-    .map(|name| stage.models_dir().join(format!("{name}.gguf")).exists())
-    .into();
+    let kept = ["hot-Q4_K_M.gguf", "kept-Q4_K_M.gguf", "loaded-Q4_K_M.gguf"];
+    let left = |names: &[&str]| names.iter().filter(|name| stage.models_dir().join(name).exists()).count();
     table.holds(
         "3.5",
         "these and no others are gone",
-        left == [false, false, true, true, true, true, true, true],
-        format!("{left:?}"),
+        (left(&free), left(&kept)) == (0, 3),
+        format!("{} and {}", left(&free), left(&kept)),
     );
+    let (hot, protected) = (bytes("hot-Q4_K_M.gguf"), bytes("kept-Q4_K_M.gguf"));
     table
         .rows([
+            row("3.5", "nothing is left to clean", get(preview), 200, none.clone()),
+            row("3.5", "a second cleanup", post(run), 200, nothing),
             row(
                 "3.5",
-                "nothing is left to clean",
-                get("/api/storage/cleanup/preview"),
+                "protection need not be respected",
+                policy(json!({ "respect_protected": false })),
                 200,
-                json!({
-                    "candidate_count": 0, "total_reclaimable_bytes": 0, "candidates": []
-                }),
+                json!({ "respect_protected": false }),
             ),
             row(
                 "3.5",
-                "a cleanup of nothing",
-                post("/api/storage/cleanup/run"),
+                "then a protected file goes",
+                post(run),
                 200,
-                json!({ "freed_bytes": 0, "deleted_count": 0 }),
+                json!({ "freed_bytes": protected, "deleted_count": 1 }),
+            ),
+            row(
+                "3.5",
+                "hot ready need not be respected",
+                policy(json!({ "respect_hot_ready": false })),
+                200,
+                json!({ "respect_hot_ready": false }),
             ),
         ])
         .await;
+    table
+        .eventually(row(
+            "3.5",
+            "what is hot ready lies in RAM",
+            get("/api/storage/models"),
+            200,
+            json!({ "models": ["<some>", { "model": "hot", "runtime_state": "Ready" }] }),
+        ))
+        .await;
+    table.row(row("3.5", "what is in RAM or loaded stays whatever the policy", get(preview), 200, none.clone())).await;
+    table
+        .row(row("3.5", "hot ready, cleared", delete("/api/models/hot/variants/Q4_K_M/hot-ready"), 200, json!({})))
+        .await;
+    table
+        .eventually(row(
+            "3.5",
+            "once it is not, its file is a candidate",
+            get(preview),
+            200,
+            json!({ "candidates": [candidate("hot", "Q4_K_M", 0)] }),
+        ))
+        .await;
+    table
+        .rows([
+            row("3.5", "and goes", post(run), 200, json!({ "freed_bytes": hot, "deleted_count": 1 })),
+            row("3.5", "what is loaded stays", get(preview), 200, none),
+        ])
+        .await;
+    table.holds("3.5", "its file is there", left(&kept) == 1, left(&kept));
     table.done();
 }
 
