@@ -126,10 +126,7 @@ async fn answers_may_be_read_from_any_page() {
             format!("{} {allowed:?}", answer.status),
         );
     }
-<<<<<<< HEAD
     // The log is not for pages elsewhere; why, they may read.
-=======
->>>>>>> conformance
     for (path, status) in [("/api/nowhere", 404), ("/v1/models/unknown", 404), ("/api/logs", 401)] {
         let answer = snug.send(Method::GET, path, &origin, "").await;
         let readable = !answer.header("access-control-allow-origin").is_empty() && answer.status == status;
