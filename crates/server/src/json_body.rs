@@ -40,8 +40,9 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<Option<T>, ApiError> {
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let path = error.path().to_string();
-        // The whole body has no name.
-        let field = if path == "." { String::new() } else { format!("`{path}`: ") };
+        // The whole body has no name, and where the text breaks off nothing has.
+        let is_named = path != "." && error.inner().is_data();
+        let field = if is_named { format!("`{path}`: ") } else { String::new() };
         wrong(&field, error.inner())
     })?;
     deserializer.end().map_err(|error| wrong("", &error))?;
@@ -93,7 +94,7 @@ mod tests {
     fn the_field_that_is_wrong_is_named() {
         check(r#"{ "books": [{ "pages": 1 }] }"#, Ok(Some(Shelf { books: vec![Book { pages: 1 }] })));
         check("null", Ok(None));
-        let message = "`books[1].pages`: invalid type: string \"2\", expected u64 at line 1 column 43";
+        let message = "`books[1].pages`: invalid type: string \"2\", expected u64 at line 1 column 42";
         check(r#"{ "books": [{ "pages": 1 }, { "pages": "2" }] }"#, Err(("invalid_request", message)));
         let message = "invalid type: integer `7`, expected struct Shelf at line 1 column 1";
         check("7", Err(("invalid_request", message)));
