@@ -7,9 +7,9 @@ use testkit::{Snug, Stage, fake_engine, gguf};
 
 use crate::files::Files;
 
-/// Fresh folders and the fake engine.
+/// Fresh folders and the fake engine; nothing is asked of the hub.
 pub(crate) fn fake() -> Stage {
-    Stage::new(env!("CARGO_BIN_EXE_snug"), fake_engine())
+    Stage::new(env!("CARGO_BIN_EXE_snug"), fake_engine()).environment("HF_HUB_OFFLINE", "1")
 }
 
 /// The same with a configuration file in the contract's form.
