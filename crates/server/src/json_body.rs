@@ -93,7 +93,7 @@ mod tests {
     fn the_field_that_is_wrong_is_named() {
         check(r#"{ "books": [{ "pages": 1 }] }"#, Ok(Some(Shelf { books: vec![Book { pages: 1 }] })));
         check("null", Ok(None));
-        let message = "`books[1].pages`: invalid type: string \"2\", expected u64 at line 1 column 43";
+        let message = "`books[1].pages`: invalid type: string \"2\", expected u64 at line 1 column 42";
         check(r#"{ "books": [{ "pages": 1 }, { "pages": "2" }] }"#, Err(("invalid_request", message)));
         let message = "invalid type: integer `7`, expected struct Shelf at line 1 column 1";
         check("7", Err(("invalid_request", message)));
