@@ -144,6 +144,9 @@ pub(crate) struct ServeArgs {
     /// Folder in which models are found [default: models in the data folder]
     #[arg(long, value_name = "DIR")]
     pub(crate) models_dir: Option<String>,
+    /// File that keeps model configs which are added while snug runs [default: none, they are lost with it]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) override_path: Option<String>,
     /// A model's file or folder, in addition; may be repeated
     #[arg(long, value_name = "FILE")]
     pub(crate) model: Vec<String>,

@@ -28,6 +28,8 @@ pub struct Flags {
     pub data_dir: Option<String>,
     /// `--models-dir`.
     pub models_dir: Option<String>,
+    /// `--override-path`.
+    pub override_path: Option<String>,
     /// `--memory`.
     pub memory: Option<String>,
     /// `--ram`.
@@ -80,7 +82,7 @@ pub(crate) const DOORS: &[Door] = &[
     door("data_dir", "SNUG_DATA_DIR", "--data-dir", |flags| flags.data_dir.clone()),
     door("models_dir", "SNUG_MODELS_DIR", "--models-dir", |flags| flags.models_dir.clone()),
     variable("hf_cache", "SNUG_HF_CACHE"),
-    variable("override_path", "SNUG_OVERRIDE_PATH"),
+    door("override_path", "SNUG_OVERRIDE_PATH", "--override-path", |flags| flags.override_path.clone()),
     variable("default_model", "SNUG_DEFAULT_MODEL"),
     variable("default_variant", "SNUG_DEFAULT_VARIANT"),
     variable("max_concurrent_downloads", "SNUG_MAX_CONCURRENT_DOWNLOADS"),

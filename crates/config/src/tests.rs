@@ -226,6 +226,7 @@ fn every_variable_and_flag_reaches_its_key() {
         port: Some("0".into()),
         data_dir: Some("data".into()),
         models_dir: Some("/m".into()),
+        override_path: Some("added.json".into()),
         memory: Some("2G".into()),
         ram: Some("3G".into()),
         max_context: Some("100".into()),
@@ -243,6 +244,7 @@ fn every_variable_and_flag_reaches_its_key() {
     let config = Config::load(&sources).unwrap();
     assert_eq!((config.server.host.as_str(), config.server.port), ("localhost", 0));
     assert_eq!((config.folders.data.to_str(), config.folders.models.to_str()), (Some("/cwd/data"), Some("/m")));
+    assert_eq!(config.library.override_path.as_deref(), Some(Path::new("/cwd/added.json")));
     assert_eq!((config.node.memory, config.node.ram), (Some(ByteCount::gib(2)), Some(ByteCount::gib(3))));
     assert_eq!((config.node.max_context, config.node.max_loaded_models), (Some(100), 1));
     assert_eq!(config.node.idle_unload, IdleUnload::After(Duration::from_secs(5)));

@@ -40,8 +40,9 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<Option<T>, ApiError> {
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let path = error.path().to_string();
-        // The whole body has no name.
-        let field = if path == "." { String::new() } else { format!("`{path}`: ") };
+        // The whole body has no name, and where the text breaks off nothing has.
+        let is_named = path != "." && error.inner().is_data();
+        let field = if is_named { format!("`{path}`: ") } else { String::new() };
         wrong(&field, error.inner())
     })?;
     deserializer.end().map_err(|error| wrong("", &error))?;

@@ -48,6 +48,7 @@ fn sources(args: ServeArgs, settings: &Settings) -> Sources {
         port: args.port,
         data_dir: args.data_dir,
         models_dir: args.models_dir,
+        override_path: args.override_path,
         memory: args.memory,
         ram: args.ram,
         max_context: args.max_context,

@@ -6,7 +6,7 @@ use testkit::gguf;
 use crate::files::Files;
 use crate::shape::STATES;
 use crate::stage::{add, configured, downloadable, fake, small_model};
-use crate::table::{Table, error, get, post, put, row};
+use crate::table::{Table, delete, error, get, post, put, row};
 
 /// A row of `/api/models`.
 fn available(model: &str, variant: &str) -> Value {
@@ -480,8 +480,13 @@ async fn models_are_downloaded() {
             json!({ "model": "bad", "state": "Unloaded", "error": "<~sha256>" }),
         ))
         .await;
+    let failed = json!({ "model": "bad", "state": "Unloaded", "phase": "failed", "error": "<~sha256>" });
     table
-        .row(row("3.5", "what failed is no active download", get("/api/downloads"), 200, json!({ "downloads": [] })))
+        .rows([
+            row("3.5", "what failed is shown as such", get("/api/downloads"), 200, json!({ "downloads": [failed] })),
+            row("3.5", "until it is dropped", delete("/api/models/bad/download"), 200, json!({ "model": "bad" })),
+            row("3.5", "and then is not", get("/api/downloads"), 200, json!({ "downloads": [] })),
+        ])
         .await;
     let there = std::fs::exists(stage.models_dir().join("bad-Q4_K_M.gguf")).unwrap();
     table.holds("3.3", "a file with another hash is not kept", !there, "the file");

@@ -125,6 +125,12 @@ async fn chapter_3_1() {
             ),
         ])
         .await;
+    let answer = post(CHAT).json(example("tiny")).send(&snug).await.json();
+    let told: Value = answer["echo"].as_str().and_then(|told| serde_json::from_str(told).ok()).unwrap_or_default();
+    for field in ["tools", "tool_choice", "stop", "temperature", "top_p", "presence_penalty", "frequency_penalty"] {
+        let same = told[field] == example("tiny")[field];
+        table.holds("3.1", &format!("`{field}` reaches the engine as it was sent"), same, &told[field]);
+    }
     for (name, value) in [
         ("n", json!(1)),
         ("response_format", json!({ "type": "text" })),

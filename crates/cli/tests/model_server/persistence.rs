@@ -268,6 +268,23 @@ async fn without_a_file_nothing_is_kept() {
 }
 
 #[tokio::test]
+async fn the_file_may_be_named_by_an_option() {
+    let stage = fake();
+    let file = beside(&stage, "runtime_models.json");
+    let stage = stage.arguments(&["--override-path", file.to_str().unwrap()]);
+    let snug = stage.start().await;
+    let mut table = Table::of(&snug);
+    table.row(row("4", "a config is added", post(CONFIG).json(mini()), 201, json!({}))).await;
+    table.has_shape("4", "it is in the file", &json!({ "models": [{ "model": "gpt-4o-mini" }] }), &content(&file));
+    table.done();
+    snug.kill();
+    let snug = stage.start().await;
+    let mut table = Table::of(&snug);
+    table.row(row("4", "and there again", get("/api/models/config/gpt-4o-mini"), 200, mini())).await;
+    table.done();
+}
+
+#[tokio::test]
 async fn a_damaged_file_is_not_written_over() {
     let (stage, file) = persistent(json!({}));
     let damaged = "{\"schema_version\": \"1.1.0\", \"models\": [{\"model\": \"precious\"";

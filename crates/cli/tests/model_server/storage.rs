@@ -358,6 +358,52 @@ async fn flags_guard_files() {
 }
 
 #[tokio::test]
+async fn what_is_hot_ready_stays_in_ram_when_it_is_unloaded() {
+    let stage = shelf();
+    let snug = stage.start().await;
+    let mut table = Table::of(&snug);
+    let hot_ready = "/api/models/big/variants/Q4_K_M/hot-ready";
+    let shown = |state: &str| {
+        row(
+            "3.5",
+            format!("it is {state}"),
+            get("/api/storage/models"),
+            200,
+            json!({ "models": ["<some>", { "model": "big", "variant": "Q4_K_M", "runtime_state": state }] }),
+        )
+    };
+    for (model, variant) in [("big", "Q4_K_M"), ("mid", "Q4_K_M")] {
+        snug.load(model, &format!("?variant={variant}")).await.ok();
+    }
+    table
+        .rows([
+            row("3.5", "hot ready is set while it is loaded", post(hot_ready), 200, json!({})),
+            shown("Loaded"),
+            row("3.2", "an unload", post("/api/models/big/unload"), 200, json!({ "status": "unloaded" })),
+            row("3.2", "an unload of what is not hot ready", post("/api/models/mid/unload"), 200, json!({})),
+        ])
+        .await;
+    table.eventually(shown("Ready")).await;
+    table
+        .rows([
+            row(
+                "3.5",
+                "the other left the RAM",
+                get("/api/storage/models"),
+                200,
+                json!({ "models": ["<some>", { "model": "mid", "runtime_state": "Unloaded" }] }),
+            ),
+            row("3.2", "it is loaded again", post("/api/models/big/load?variant=Q4_K_M"), 200, json!({})),
+            shown("Loaded"),
+            row("3.2", "a second unload", post("/api/models/big/unload"), 200, json!({})),
+            row("3.5", "hot ready is cleared", delete(hot_ready), 200, json!({})),
+        ])
+        .await;
+    table.eventually(shown("Unloaded")).await;
+    table.done();
+}
+
+#[tokio::test]
 async fn flags_and_uses_outlive_a_crash() {
     let stage = shelf();
     let snug = stage.start().await;
