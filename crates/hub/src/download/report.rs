@@ -30,14 +30,14 @@ pub(super) struct Meter {
     size: AtomicU64,
     /// What is written of it.
     pub(super) written: Arc<AtomicU64>,
-    /// What waits in memory to be written.
-    ahead: AtomicU64,
+    /// What has come of it: what is written, and what waits in memory to be.
+    come: AtomicU64,
 }
 
 impl Meter {
     pub(super) fn new(size: Option<u64>, written: u64) -> Self {
         let atomic = |value| AtomicU64::new(value);
-        Self { size: atomic(size.unwrap_or(u64::MAX)), written: Arc::new(atomic(written)), ahead: atomic(0) }
+        Self { size: atomic(size.unwrap_or(u64::MAX)), written: Arc::new(atomic(written)), come: atomic(0) }
     }
 
     pub(super) fn size(&self) -> Option<u64> {
@@ -51,13 +51,13 @@ impl Meter {
     /// All of it is there.
     pub(super) fn set_whole(&self, size: u64) {
         self.set_size(size);
-        self.ahead.store(0, Ordering::Relaxed);
+        self.come.store(size, Ordering::Relaxed);
         self.written.store(size, Ordering::Relaxed);
     }
 
     /// What has come of it.
     pub(super) fn done(&self) -> u64 {
-        self.written.load(Ordering::Relaxed).saturating_add(self.ahead.load(Ordering::Relaxed))
+        self.written.load(Ordering::Relaxed).max(self.come.load(Ordering::Relaxed))
     }
 
     /// What is still to be written of it, as far as is known.
@@ -67,7 +67,7 @@ impl Meter {
 
     /// What is in memory only is lost.
     pub(super) fn lose_ahead(&self) {
-        self.ahead.store(0, Ordering::Relaxed);
+        self.come.store(0, Ordering::Relaxed);
     }
 }
 
@@ -141,8 +141,7 @@ impl<'a> Report<'a> {
 
     /// So much is there, and so much waits in memory.
     pub(super) async fn came(&mut self, there: u64, ahead: u64) -> Result<(), Stop> {
-        let written = self.meter.written.load(Ordering::Relaxed);
-        self.meter.ahead.store(there.saturating_sub(written).saturating_add(ahead), Ordering::Relaxed);
+        self.meter.come.store(there.saturating_add(ahead), Ordering::Relaxed);
         let asked_at = *self.asked_at.get_or_insert(there);
         if there.saturating_sub(asked_at) < ROOM_ASKED_EVERY {
             return Ok(());
