@@ -33,6 +33,9 @@ pub(crate) async fn or_the_one_that_runs(
     };
     let mut config = Config::load(&Sources { flags, ..settings.sources() })?;
     config.library.default_model = None;
+    // It is here for one thing.
+    config.storage.cleanup_enabled = false;
+    config.node.ram_budget_mb = 1;
     let logging = server::start_logging(&config.logging).map_err(failed)?;
     let server = Server::bind(&config, settings.hub(), &logging).await.map_err(failed)?;
     let client = Client::new(&format!("http://{}", server.address().map_err(failed)?), None)?;

@@ -139,7 +139,7 @@ impl Model {
     }
 
     /// What an engine reads of it: [`Self::files`] together.
-    pub(crate) fn weights(&self) -> ByteCount {
+    pub fn weights(&self) -> ByteCount {
         self.size + self.mmproj_size
     }
 

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use node::Handle;
 use route::{Activate, Activation as Activating, Unavailable};
-use storage::{Begun, Error, Load, Storage};
+use storage::{Begun, Error, Fetch, Load, Phase, Storage};
+use types::{FailureClass, LoadFailure};
 
 /// When a client may look again at a download of which nobody knows how long it takes.
 const RETRY_AFTER: Duration = Duration::from_secs(10);
@@ -24,6 +25,12 @@ impl Activation {
 
     /// Has the files fetched that a load needs; an answer only where there is something to wait for.
     async fn fetch(&self, name: &str) -> Result<(), Unavailable> {
+        // A download that failed, or that somebody paused, is for people to begin again, not for requests.
+        if let Ok(fetch) = self.storage.fetch_of(name, None)
+            && let Some(refusal) = rests(fetch)
+        {
+            return Err(refusal);
+        }
         let load = Load { context: None };
         let model = match self.storage.ensure(name, None, Some(load)).await {
             Ok(Begun::Downloading(model)) => model,
@@ -45,6 +52,28 @@ impl Activation {
         let retry_after = fetch.as_ref().and_then(|fetch| fetch.eta).unwrap_or(RETRY_AFTER).min(RETRY_AFTER_MAX);
         let percent = fetch.map_or(0.0, |fetch| fetch.percent());
         Err(Unavailable::Downloading { model, percent, retry_after })
+    }
+}
+
+/// What is said of a download that does not go on by itself.
+fn rests(fetch: Fetch) -> Option<Unavailable> {
+    let percent = fetch.percent();
+    match (fetch.phase, fetch.error) {
+        (Phase::Failed, reason) => Some(Unavailable::LoadFailed(Box::new(LoadFailure {
+            message: format!(
+                "its download failed: {}; begin it again with POST /api/models/{}/download",
+                reason.unwrap_or_default(),
+                fetch.model
+            ),
+            model: fetch.model,
+            context_requested: None,
+            class: FailureClass::FileNotFound,
+            engine_log: String::new(),
+        }))),
+        (Phase::Paused, _) => {
+            Some(Unavailable::Downloading { model: fetch.model, percent, retry_after: RETRY_AFTER_MAX })
+        }
+        _ => None,
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use api::{Download, DownloadStatus, Downloads, ModelAnswer};
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::Stream;
@@ -15,15 +15,35 @@ use http::{HeaderMap, StatusCode};
 use storage::{Begun, Error, Fetch, Phase, RuntimeState, Storage};
 use types::{ByteCount, ModelKey};
 
+use crate::query;
 use crate::refused::refused;
 
 /// How often an SSE client that waits for bytes is shown that we live.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
-/// Downloads that run, wait, rest or failed.
-#[utoipa::path(get, path = "/api/downloads", tag = "storage", responses((status = 200, body = Downloads)))]
-pub(crate) async fn list(State(storage): State<Storage>) -> Json<Downloads> {
-    Json(Downloads { downloads: storage.fetches().iter().map(|fetch| download(&storage, fetch)).collect() })
+/// Downloads that run, wait or rest; with those that failed if that is asked for.
+#[utoipa::path(
+    get, path = "/api/downloads", tag = "storage",
+    params(("failed" = Option<bool>, Query, description = "whether those that failed are listed too; default no")),
+    responses((status = 200, body = Downloads), (status = 400, body = api::ErrorBody)),
+)]
+pub(crate) async fn list(
+    State(storage): State<Storage>,
+    RawQuery(asked): RawQuery,
+) -> Result<Json<Downloads>, ApiError> {
+    let pairs = query::pairs(asked.as_deref(), &["failed"])?;
+    let with_failed = match query::value(&pairs, "failed") {
+        None | Some("false") => false,
+        Some("true") => true,
+        Some(other) => {
+            let other: String = other.chars().take(100).collect();
+            let message = format!("`failed` must be true or false, is `{other}`");
+            return Err(ApiError::bad_request("invalid_request", message).with_param("failed"));
+        }
+    };
+    let fetches = storage.fetches();
+    let shown = fetches.iter().filter(|fetch| with_failed || fetch.is_on_its_way());
+    Ok(Json(Downloads { downloads: shown.map(|fetch| download(&storage, fetch)).collect() }))
 }
 
 /// `POST …/download`.
@@ -76,6 +96,12 @@ fn events(storage: Storage, name: String, variant: Option<String>) -> impl Strea
                 let (event, is_last) = match &status {
                     Ok(status) if status.error.is_some() => ("error", true),
                     Ok(status) if status.phase.is_some() => ("progress", false),
+                    Ok(_) if storage.is_missing(&name) => {
+                        let gone = "the download was cancelled; its files are not here".to_owned();
+                        let kind = api::ErrorType::InvalidRequestError;
+                        let error = ApiError::new(StatusCode::CONFLICT, kind, "download_cancelled", gone);
+                        return Some((Ok(json_event("error", &error.body())), None));
+                    }
                     Ok(_) => ("done", true),
                     // Its model was forgotten meanwhile.
                     Err(error) => return Some((Ok(json_event("error", &error.body())), None)),

@@ -16,7 +16,7 @@ use futures_util::stream::Stream;
 use gateway::ApiError;
 use http::header::ACCEPT;
 use http::{HeaderMap, Method, StatusCode};
-use node::{Handle, InstanceView, Loaded, Model, NotPinned, NotUnloaded, ReadyView, Unloaded, View};
+use node::{Handle, InstanceView, Loaded, Model, NotUnloaded, ReadyView, Unloaded, View};
 use route::Unavailable;
 use storage::{Begun, Error, Flag, RuntimeState, Storage};
 use types::{ByteCount, DeviceName, InstanceState, MemoryUse, ModelKey, Provider};
@@ -40,9 +40,9 @@ pub(crate) struct Models {
 
 /// `GET /api/models`.
 pub(crate) async fn available(State(Models { node, storage }): State<Models>) -> Json<AvailableModels> {
-    let view = node.view().borrow().clone();
+    let (view, fetches) = (node.view().borrow().clone(), storage.fetches());
     let row = |model: &Arc<Model>| {
-        let row = available_model(&view, model, storage.state(&model.key));
+        let row = available_model(&view, model, storage.state_among(&model.key, &fetches));
         // What can be fetched is no problem for not being here.
         let problem = row.error.clone().filter(|_| model.present || !storage.has_source(&model.key));
         AvailableModel { error: problem, ..row }
@@ -75,7 +75,7 @@ pub(crate) async fn act(
         Matter::Unload => nothing_asked(query).map(|()| unload(&node, name))?.await,
         Matter::Pin | Matter::Unpin => {
             nothing_asked(query)?;
-            pin(&node, &storage, name, matter == Matter::Pin).await
+            pin(&storage, name, matter == Matter::Pin).await
         }
         Matter::Download => downloads::begin(&storage, name, variant(query)?.as_deref()).await,
         Matter::PauseDownload => downloads::pause(&storage, name, variant(query)?.as_deref()).await,
@@ -94,7 +94,8 @@ pub(crate) async fn remove(
     let (name, matter) = meant(&Method::DELETE, &path)?;
     match matter {
         Matter::Files => {
-            let freed = storage.delete(name, variant(query.as_deref())?.as_deref()).await.map_err(refused)?;
+            let variant = variant_to_delete(query.as_deref())?;
+            let freed = storage.delete(name, variant.as_deref()).await.map_err(refused)?;
             let (status, model) = ("deleted".to_owned(), name.to_owned());
             Ok(Json(DeleteAnswer { status, model, freed_bytes: freed.as_u64() }).into_response())
         }
@@ -138,6 +139,17 @@ fn not_allowed(method: &Method, path: &str, matter: Matter<'_>) -> ApiError {
 fn variant(query: Option<&str>) -> Result<Option<String>, ApiError> {
     let pairs = query::pairs(query, &["variant"])?;
     Ok(query::value(&pairs, "variant").map(str::to_owned))
+}
+
+/// An empty variant is refused: a client that forgot to fill it in does not mean all of them.
+fn variant_to_delete(query: Option<&str>) -> Result<Option<String>, ApiError> {
+    let pairs = query::pairs(query, &["variant"])?;
+    let variant = query::value(&pairs, "variant").map(str::to_owned);
+    if variant.is_none() && !pairs.is_empty() {
+        let message = "`variant` is empty; name one, or leave `variant` out to delete all of them";
+        return Err(ApiError::bad_request("invalid_request", message).with_param("variant"));
+    }
+    Ok(variant)
 }
 
 fn nothing_asked(query: Option<&str>) -> Result<(), ApiError> {
@@ -196,22 +208,10 @@ async fn unload(node: &Handle, name: &str) -> Result<Response, ApiError> {
     }
 }
 
-async fn pin(node: &Handle, storage: &Storage, name: &str, pinned: bool) -> Result<Response, ApiError> {
-    match node.pin(name, pinned).await {
-        Ok(model) => {
-            storage.keep_pin(&model, pinned).await.map_err(refused)?;
-            let status = if pinned { "pinned" } else { "unpinned" }.to_owned();
-            Ok(Json(ModelAnswer { status, model: model.to_string(), variant: None }).into_response())
-        }
-        Err(error @ NotPinned::NotFound { .. }) => Err(unknown_model(error.to_string())),
-        Err(error @ NotPinned::Configured { .. }) => Err(ApiError::new(
-            StatusCode::CONFLICT,
-            ErrorType::InvalidRequestError,
-            "pinned_by_configuration",
-            error.to_string(),
-        )),
-        Err(NotPinned::Stopping) => Err(Unavailable::Stopping.into()),
-    }
+async fn pin(storage: &Storage, name: &str, pinned: bool) -> Result<Response, ApiError> {
+    let model = storage.pin(name, pinned).await.map_err(refused)?;
+    let status = if pinned { "pinned" } else { "unpinned" }.to_owned();
+    Ok(Json(ModelAnswer { status, model: model.to_string(), variant: None }).into_response())
 }
 
 async fn flag(storage: &Storage, name: &str, variant: &str, flag: Flag, on: bool) -> Result<Response, ApiError> {

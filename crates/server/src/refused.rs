@@ -5,6 +5,7 @@ use std::time::Duration;
 use api::ErrorType;
 use gateway::ApiError;
 use http::StatusCode;
+use route::Unavailable;
 use serde_json::json;
 use storage::Error;
 
@@ -30,6 +31,8 @@ pub(crate) fn refused(error: Error) -> ApiError {
             let flags = json!({ "hot_ready": hot_ready, "protected": protected });
             conflict("variant_guarded").with_details(flags.clone()).with_beside(flags)
         }
+        Error::PinnedByConfiguration { .. } => conflict("pinned_by_configuration"),
+        Error::Stopping => ApiError::from(Unavailable::Stopping),
         Error::Foreign { .. } => conflict("file_not_ours"),
         Error::Downloading { .. } => conflict("download_in_progress"),
         Error::NoSource { .. } => ApiError::bad_request("no_download_source", message).with_param("model"),

@@ -172,7 +172,7 @@ pub(crate) async fn set_policy(
     request: Request,
 ) -> Result<Json<CleanupPolicy>, ApiError> {
     let patch: CleanupPolicyPatch = json_body::read(request).await?;
-    let changed = storage.change_policy(|policy| patched(policy, &patch)).await;
+    let changed = storage.change_policy(move |policy| patched(policy, &patch)).await;
     match changed {
         Ok(Ok(policy)) => Ok(Json(shown(&policy))),
         Ok(Err(error)) => Err(error),

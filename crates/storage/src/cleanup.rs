@@ -42,7 +42,7 @@ impl Default for Policy {
 pub fn candidates<'a>(stored: &'a [Stored], policy: &Policy, now: SystemTime) -> Vec<&'a Stored> {
     let goes = |one: &&Stored| {
         // A clock that was set back makes nothing old.
-        let unused_for = now.duration_since(one.last_used_or_arrived()).unwrap_or_default();
+        let unused_for = now.duration_since(one.unused_since()).unwrap_or_default();
         one.ours
             && one.state == RuntimeState::Unloaded
             && !(one.hot_ready && policy.respect_hot_ready)
@@ -50,7 +50,7 @@ pub fn candidates<'a>(stored: &'a [Stored], policy: &Policy, now: SystemTime) ->
             && unused_for >= policy.max_age
     };
     let mut found: Vec<&Stored> = stored.iter().filter(goes).collect();
-    found.sort_by_key(|one| one.last_used_or_arrived());
+    found.sort_by_key(|one| one.unused_since());
     found
 }
 
@@ -75,6 +75,8 @@ mod tests {
         check(|one, _| one.last_used = Some(now() - 29 * DAY), false);
         check(|one, _| (one.last_used, one.arrived) = (None, now() - 31 * DAY), true);
         check(|one, _| (one.last_used, one.arrived) = (None, now() - 29 * DAY), false);
+        check(|one, _| one.arrived = now() - DAY, false);
+        check(|one, _| one.changed = now() - DAY, false);
         check(|one, policy| (one.last_used, policy.max_age) = (Some(now()), Duration::ZERO), true);
         check(|one, policy| (one.last_used, policy.max_age) = (Some(now() + DAY), DAY), false);
     }

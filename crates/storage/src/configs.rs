@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use catalog::model_config::{self, File, ModelConfig};
+use catalog::model_config::{self, Download, File, ModelConfig};
 use serde_json::Value;
 
 use crate::error::Error;
@@ -145,6 +145,9 @@ impl Configs {
         if !problems.is_empty() {
             return Err(invalid(problems));
         }
+        if let Some(clash) = clash(&state.known) {
+            return Err(Error::Invalid(clash));
+        }
         if state.known.len() > CONFIGS_MAX {
             return Err(Error::Invalid(format!("at most {CONFIGS_MAX} models can be configured; remove some first")));
         }
@@ -173,6 +176,25 @@ impl State {
         self.injected.insert(config.name().to_owned());
         Arc::make_mut(&mut self.known).insert(config.name().to_owned(), config);
     }
+}
+
+/// Two downloads that would become one file, and are not the same.
+fn clash(known: &Known) -> Option<String> {
+    let mut seen: BTreeMap<&str, (&str, &Download)> = BTreeMap::new();
+    for (name, config) in known {
+        let files = config.variants().iter().flat_map(|variant| variant.files.iter().chain(&variant.mmproj));
+        for file in files {
+            let (other, first) = *seen.entry(&file.filename).or_insert((name, file));
+            if first.url != file.url || first.sha256 != file.sha256 {
+                return Some(format!(
+                    "{name} and {other} would both be downloaded to `{}`, from different places; give one another \
+                     `filename`",
+                    file.filename
+                ));
+            }
+        }
+    }
+    None
 }
 
 fn invalid(problems: model_config::Problems) -> Error {
@@ -276,6 +298,19 @@ mod tests {
         assert_eq!(names(&configs), ["a"]);
         let both = json!({ "models": [config("c"), config("b")] });
         assert_eq!(configs.add(&both).unwrap().added, ["c", "b"]);
+    }
+
+    #[test]
+    fn no_two_downloads_become_one_file() {
+        let of = |name: &str, url: &str| {
+            json!({ "model": name, "provider": "llama", "variants": [{ "quantization": "Q4_0",
+                "download": { "url": url, "filename": "m.gguf" } }] })
+        };
+        let configs = Configs::read(&[], None);
+        configs.add(&of("a", "http://one/m.gguf")).unwrap();
+        configs.add(&of("b", "http://one/m.gguf")).unwrap();
+        let clash = configs.add(&of("c", "http://two/m.gguf"));
+        assert!(matches!(&clash, Err(Error::Invalid(why)) if why.contains("`m.gguf`")), "{clash:?}");
     }
 
     #[test]

@@ -104,7 +104,7 @@ pub enum Error {
         /// Which.
         path: PathBuf,
     },
-    /// A file cannot be deleted.
+    /// A file cannot be deleted; those before it are gone.
     #[error("cannot delete {}", path.display())]
     Delete {
         /// Which.
@@ -122,6 +122,15 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// The configuration pins it.
+    #[error("`{name}` is pinned by the configuration; take `pinned` out of its entry there")]
+    PinnedByConfiguration {
+        /// The name.
+        name: String,
+    },
+    /// snug is stopping.
+    #[error("snug is stopping; ask again when it is back")]
+    Stopping,
     /// The store does not take it.
     #[error("cannot be kept")]
     Store(#[from] store::Error),

@@ -86,13 +86,21 @@ pub(crate) struct Fetches {
     downloads: Downloads,
     store: Store,
     known: Mutex<BTreeMap<JobId, Known>>,
+    /// Held by whoever changes a download: what the hub does and what is written down of it go together.
+    changing: tokio::sync::Mutex<()>,
     /// Told when one is forgotten.
     forgotten: watch::Sender<()>,
 }
 
 impl Fetches {
     pub(crate) fn new(downloads: Downloads, store: Store) -> Self {
-        Self { downloads, store, known: Mutex::default(), forgotten: watch::Sender::default() }
+        Self {
+            downloads,
+            store,
+            known: Mutex::default(),
+            changing: tokio::sync::Mutex::default(),
+            forgotten: watch::Sender::default(),
+        }
     }
 
     /// Tells whenever a download is over: done, or cancelled.
@@ -131,9 +139,13 @@ impl Fetches {
             self.known().insert(id.clone(), known.clone());
             let job = Job { id: id.clone(), files };
             let begun = match row.state.as_str() {
-                "failed" => continue,
-                "paused" => self.downloads.begin_paused(job).await,
-                _ => self.downloads.begin(job).await,
+                // The hub knows of them, so that cancelling one removes what came of it.
+                "failed" | "paused" => self.downloads.begin_paused(job).await,
+                _ => match self.downloads.begin(job.clone()).await {
+                    // It goes on when that may be again, and somebody asks.
+                    Err(Refused::Offline) => self.downloads.begin_paused(job).await,
+                    begun => begun,
+                },
             };
             if let Err(refused) = begun {
                 tracing::warn!(model = %row.file, "a download cannot go on: {refused}");
@@ -145,25 +157,47 @@ impl Fetches {
 
     /// Begins a download, or lets one that rests go on; `then` is done when it has finished.
     pub(crate) async fn begin(&self, model: &ModelKey, files: Vec<FileWish>, then: Option<Load>) -> Result<(), Error> {
+        let _changing = self.changing.lock().await;
         let id = id(model);
         let earlier = self.known().get(&id).cloned();
         let then = then.or(earlier.as_ref().and_then(|known| known.then));
         let created = earlier.as_ref().map_or_else(SystemTime::now, |known| known.created);
         let known = Known { model: model.clone(), files: files.clone(), then, failed: None, come: None, created };
         self.save(&id, &known, "queued").await?;
-        self.known().insert(id.clone(), known);
+        self.known().insert(id.clone(), known.clone());
         let begun = match self.downloads.begin(Job { id: id.clone(), files }).await {
-            Err(Refused::AlreadyRunning) => self.downloads.resume(&id).await,
-            other => other,
+            Err(Refused::AlreadyRunning) => {
+                // It goes on with the files that it was begun with.
+                if let Some(Known { files, .. }) = &earlier {
+                    let known = Known { files: files.clone(), ..known };
+                    self.save(&id, &known, "queued").await?;
+                    self.known().insert(id.clone(), known);
+                }
+                self.downloads.resume(&id).await
+            }
+            begun => begun,
         };
-        if let Err(refused) = begun {
-            self.forget(&id).await?;
-            return Err(of_refused(model, refused));
+        let Err(refused) = begun else { return Ok(()) };
+        // All is as it was.
+        match earlier {
+            Some(earlier) => {
+                let state = if earlier.failed.is_some() { "failed" } else { "paused" };
+                self.save(&id, &earlier, state).await?;
+                self.known().insert(id, earlier);
+            }
+            None => self.forget(&id).await?,
         }
-        Ok(())
+        Err(of_refused(model, refused))
+    }
+
+    /// Begins one that is known again, or lets it go on.
+    pub(crate) async fn again(&self, model: &ModelKey) -> Result<(), Error> {
+        let files = self.known().get(&id(model)).map(|known| known.files.clone());
+        self.begin(model, files.ok_or_else(|| Error::NoDownload { model: model.clone() })?, None).await
     }
 
     pub(crate) async fn pause(&self, model: &ModelKey) -> Result<(), Error> {
+        let _changing = self.changing.lock().await;
         let id = id(model);
         self.downloads.pause(&id).await.map_err(|refused| of_refused(model, refused))?;
         let known = self.known().get(&id).cloned();
@@ -175,6 +209,7 @@ impl Fetches {
 
     /// Ends a download, or forgets one that failed; what came of it is removed.
     pub(crate) async fn cancel(&self, model: &ModelKey) -> Result<(), Error> {
+        let _changing = self.changing.lock().await;
         let id = id(model);
         let known = self.known().contains_key(&id);
         match self.downloads.cancel(&id).await {
@@ -187,9 +222,20 @@ impl Fetches {
 
     /// A download has finished, and its files can be asked for: what is to be done now.
     pub(crate) async fn finished(&self, id: &JobId) -> Result<Option<Load>, store::Error> {
+        let _changing = self.changing.lock().await;
         let then = self.known().get(id).and_then(|known| known.then);
         self.forget(id).await?;
         Ok(then)
+    }
+
+    /// Those of which the hub knows nothing any more, though nobody told of their end.
+    pub(crate) fn lost(&self) -> Vec<JobId> {
+        let jobs = self.downloads.jobs();
+        let known = self.known();
+        let is_lost = |(id, one): &(&JobId, &Known)| {
+            one.failed.is_none() && one.come.is_none() && !jobs.iter().any(|job| job.id == **id)
+        };
+        known.iter().filter(is_lost).map(|(id, _)| id.clone()).collect()
     }
 
     /// A download has failed: the reason is kept.
@@ -227,6 +273,8 @@ impl Fetches {
                 };
             };
             let (phase, error) = match &job.state {
+                // It rests since it failed, before a restart.
+                State::Paused if known.failed.is_some() => (Phase::Failed, known.failed),
                 State::Queued => (Phase::Queued, None),
                 State::Running => (Phase::Running, None),
                 State::Paused => (Phase::Paused, None),

@@ -19,6 +19,8 @@ pub struct Stored {
     pub size: ByteCount,
     /// When it came here.
     pub arrived: SystemTime,
+    /// When anything about its first file was changed: a copy of an old file is as new here as any.
+    pub changed: SystemTime,
     /// When it was used last.
     pub last_used: Option<SystemTime>,
     /// How many requests it answered.
@@ -80,6 +82,11 @@ impl Stored {
         self.hot_ready || self.protected
     }
 
+    /// Since when nobody has used it, as far as clean-up goes: what has just come was not unused before.
+    pub(crate) fn unused_since(&self) -> SystemTime {
+        self.last_used_or_arrived().max(self.arrived).max(self.changed)
+    }
+
     /// When it was used last; when it came here, if never.
     pub fn last_used_or_arrived(&self) -> SystemTime {
         self.last_used.unwrap_or(self.arrived)
@@ -104,7 +111,8 @@ pub(crate) mod tests {
             key: ModelKey { id: ModelId::new(id), variant: Variant::new(variant) },
             files: vec![format!("/models/{id}.gguf").into()],
             size: ByteCount::mib(1),
-            arrived: now(),
+            arrived: SystemTime::UNIX_EPOCH,
+            changed: SystemTime::UNIX_EPOCH,
             last_used: None,
             usage_count: 0,
             hot_ready: false,

@@ -1,6 +1,6 @@
 //! The way to all that is kept; see the crate's text.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,10 +9,11 @@ use std::time::{Duration, SystemTime};
 use catalog::model_config::ModelConfig;
 use hub::Client;
 use hub::download::{Downloads, Ended, FileWish, JobId, JobView, Room, Space};
-use node::{Entry, View};
+use node::{Entry, NotPinned, View};
 use serde_json::Value;
 use store::Store;
 use tokio::sync::{Notify, broadcast, mpsc, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use types::{ByteCount, ModelId, ModelKey, Variant};
@@ -36,6 +37,8 @@ const USES_MAX: usize = 4096;
 const FIRST_CLEANUP: Duration = Duration::from_secs(600);
 /// Names shown to a caller who asked for one that does not exist.
 const NAMES_SHOWN: usize = 20;
+/// Models whose files' origin is remembered.
+const ORIGINS_MAX: usize = 20_000;
 /// Repositories that are looked into for a name.
 const REPOSITORIES_MAX: usize = 3;
 
@@ -107,10 +110,33 @@ struct Inner {
     remembered: Remembered,
     policy: Mutex<Policy>,
     policy_changed: Notify,
+    /// Of each model's first file, when that was changed, and where its files come from.
+    origins: Mutex<HashMap<PathBuf, (u64, Origin)>>,
     /// Held by whoever changes files, flags or configs.
     changing: tokio::sync::Mutex<()>,
     uses: mpsc::Sender<Used>,
     tracker: TaskTracker,
+}
+
+/// Where a model's files come from.
+#[derive(Clone, Copy, Debug)]
+struct Origin {
+    /// When anything about the first was changed.
+    changed: SystemTime,
+    /// Whether all lie in the models folder.
+    in_models: bool,
+    /// Whether all lie where snug puts files.
+    kept: bool,
+}
+
+/// Where a file lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// In the models folder.
+    Models,
+    /// In the hub's cache, which other programs share.
+    Cache,
+    Elsewhere,
 }
 
 impl Room for Disk {
@@ -169,6 +195,7 @@ impl Setup {
             fetches: Fetches::new(downloads, store.clone()),
             policy: Mutex::new(policy),
             policy_changed: Notify::new(),
+            origins: Mutex::default(),
             changing: tokio::sync::Mutex::default(),
             tracker: tracker.clone(),
             config,
@@ -191,6 +218,14 @@ impl Setup {
 }
 
 impl Storage {
+    /// Does what must not stop half-way, though whoever asked for it leaves.
+    async fn finish<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, Error>> + Send + 'static,
+    ) -> Result<T, Error> {
+        self.0.tracker.spawn(work).await.unwrap_or(Err(Error::Stopping))
+    }
+
     /// Where plain downloads go.
     pub fn models_dir(&self) -> &Path {
         &self.0.config.models_dir
@@ -229,29 +264,38 @@ impl Storage {
     /// # Errors
     /// [`Error::NotFound`], [`Error::Override`].
     pub async fn remove_config(&self, name: &str) -> Result<(), Error> {
-        let _changing = self.0.changing.lock().await;
-        if !self.0.configs.all().contains_key(name) {
-            return Err(Error::NotFound { name: name.to_owned(), known: self.config_names() });
-        }
-        let view = self.0.view();
-        for model in view.library.models().filter(|model| model.key.id.as_str() == name) {
-            self.0.node.discard(&model.key).await;
-        }
-        let (inner, named) = (Arc::clone(&self.0), name.to_owned());
-        blocking(move || inner.configs.remove(&named)).await?;
-        self.0.configure_node().await;
-        Ok(())
+        let (this, name) = (self.clone(), name.to_owned());
+        self.finish(async move {
+            let _changing = this.0.changing.lock().await;
+            let view = this.0.view();
+            let (inner, named) = (Arc::clone(&this.0), name.clone());
+            blocking(move || inner.configs.remove(&named)).await?;
+            let coming = this.fetches().into_iter().filter(|fetch| fetch.model.id.as_str() == name);
+            for fetch in coming {
+                this.0.fetches.cancel(&fetch.model).await?;
+            }
+            for model in view.library.models().filter(|model| model.key.id.as_str() == name) {
+                this.0.node.discard(&model.key).await;
+            }
+            this.0.configure_node().await;
+            Ok(())
+        })
+        .await
     }
 
     async fn change_configs(
         &self,
         change: impl FnOnce(&Configs) -> Result<Changed, Error> + Send + 'static,
     ) -> Result<Changed, Error> {
-        let _changing = self.0.changing.lock().await;
-        let inner = Arc::clone(&self.0);
-        let changed = blocking(move || change(&inner.configs)).await?;
-        self.0.configure_node().await;
-        Ok(changed)
+        let this = self.clone();
+        self.finish(async move {
+            let _changing = this.0.changing.lock().await;
+            let inner = Arc::clone(&this.0);
+            let changed = blocking(move || change(&inner.configs)).await?;
+            this.0.configure_node().await;
+            Ok(changed)
+        })
+        .await
     }
 
     // ---- downloads ----
@@ -314,6 +358,12 @@ impl Storage {
     pub async fn download(&self, name: &str, variant: Option<&str>) -> Result<Begun, Error> {
         match self.ensure(name, variant, None).await {
             Err(error @ (Error::NotFound { .. } | Error::VariantNotFound { .. } | Error::NoSource { .. })) => {
+                // What rests or failed goes on by the name under which it is shown.
+                if let Ok(Fetch { model, .. }) = self.fetch_of(name, variant) {
+                    let (this, meant) = (self.clone(), model.clone());
+                    self.finish(async move { this.0.fetches.again(&meant).await }).await?;
+                    return Ok(Begun::Downloading(model));
+                }
                 match self.fetch_from_hub(name, variant).await? {
                     Some(begun) => Ok(begun),
                     None => Err(error),
@@ -373,13 +423,15 @@ impl Storage {
         declared: Option<ByteCount>,
         then: Option<Load>,
     ) -> Result<(), Error> {
-        let is_new = !self.fetches().iter().any(|fetch| fetch.model == *model && fetch.is_on_its_way());
+        // What rests or failed has a part here already; the hub knows how much.
+        let is_new = !self.fetches().iter().any(|fetch| fetch.model == *model);
         let usage = self.usage();
         if let Some(required) = declared.filter(|&required| is_new && required > usage.available()) {
             let (model, available) = (model.clone(), usage.available());
             return Err(Error::NoRoom { model, available, required, limit: usage.limit });
         }
-        self.0.fetches.begin(model, files, then).await
+        let (this, model) = (self.clone(), model.clone());
+        self.finish(async move { this.0.fetches.begin(&model, files, then).await }).await
     }
 
     /// Downloads that are not done, in the order in which they were begun; those that failed with the reason.
@@ -440,9 +492,8 @@ impl Storage {
     /// # Errors
     /// [`Error::NoDownload`], [`Error::Store`].
     pub async fn pause_download(&self, name: &str, variant: Option<&str>) -> Result<ModelKey, Error> {
-        let model = self.fetch_of(name, variant)?.model;
-        self.0.fetches.pause(&model).await?;
-        Ok(model)
+        let (this, model) = (self.clone(), self.fetch_of(name, variant)?.model);
+        self.finish(async move { this.0.fetches.pause(&model).await.map(|()| model) }).await
     }
 
     /// Ends a download and removes what came of it, or forgets one that failed.
@@ -450,9 +501,8 @@ impl Storage {
     /// # Errors
     /// [`Error::NoDownload`], [`Error::Store`].
     pub async fn cancel_download(&self, name: &str, variant: Option<&str>) -> Result<ModelKey, Error> {
-        let model = self.fetch_of(name, variant)?.model;
-        self.0.fetches.cancel(&model).await?;
-        Ok(model)
+        let (this, model) = (self.clone(), self.fetch_of(name, variant)?.model);
+        self.finish(async move { this.0.fetches.cancel(&model).await.map(|()| model) }).await
     }
 
     // ---- files ----
@@ -473,6 +523,11 @@ impl Storage {
     /// The state of a variant.
     pub fn state(&self, model: &ModelKey) -> RuntimeState {
         self.0.state(&self.0.view(), model, &self.fetches())
+    }
+
+    /// The same for many, of downloads that were looked up once.
+    pub fn state_among(&self, model: &ModelKey, fetches: &[Fetch]) -> RuntimeState {
+        self.0.state(&self.0.view(), model, fetches)
     }
 
     /// The variant that a name means, and its state. Of a bare id the one that is loaded, else one whose weights are kept.
@@ -502,21 +557,40 @@ impl Storage {
     /// # Errors
     /// [`Error::NotFound`], [`Error::VariantNotFound`], [`Error::Store`].
     pub async fn set_flag(&self, name: &str, variant: &str, flag: Flag, on: bool) -> Result<ModelKey, Error> {
-        let _changing = self.0.changing.lock().await;
-        let model = self.here(name, Some(variant))?.remove(0).key;
-        self.0.remembered.set(&model, flag, on).await?;
-        if flag == Flag::HotReady {
-            self.0.node.keep_ready(self.0.remembered.hot_ready()).await;
-        }
-        Ok(model)
+        let (this, name, variant) = (self.clone(), name.to_owned(), variant.to_owned());
+        self.finish(async move {
+            let _changing = this.0.changing.lock().await;
+            let model = this.here(&name, Some(&variant))?.remove(0).key;
+            this.0.remembered.set(&model, flag, on).await?;
+            if flag == Flag::HotReady {
+                this.0.node.keep_ready(this.0.remembered.hot_ready()).await;
+            }
+            Ok(model)
+        })
+        .await
     }
 
-    /// Keeps over a restart that a model is pinned, or that it is not any more. The node knows already.
+    /// Pins the model that a name means, or unpins it; it holds, also over a restart, when this returns.
     ///
     /// # Errors
-    /// [`Error::Store`].
-    pub async fn keep_pin(&self, model: &ModelId, pinned: bool) -> Result<(), Error> {
-        Ok(self.0.store.set_pinned(model, pinned).await?)
+    /// [`Error::NotFound`], [`Error::PinnedByConfiguration`], [`Error::Stopping`], [`Error::Store`].
+    pub async fn pin(&self, name: &str, pinned: bool) -> Result<ModelId, Error> {
+        let (this, name) = (self.clone(), name.to_owned());
+        self.finish(async move {
+            let _changing = this.0.changing.lock().await;
+            let model = this.0.node.pin(&name, pinned).await.map_err(|refused| match refused {
+                NotPinned::NotFound { name } => Error::NotFound { name, known: this.0.view().library.some_names() },
+                NotPinned::Configured { name } => Error::PinnedByConfiguration { name },
+                NotPinned::Stopping => Error::Stopping,
+            })?;
+            if let Err(error) = this.0.store.set_pinned(&model, pinned).await {
+                // It is to be what it was before, here as over a restart.
+                let _as_before = this.0.node.pin(model.as_str(), !pinned).await;
+                return Err(error.into());
+            }
+            Ok(model)
+        })
+        .await
     }
 
     /// Deletes a variant's files, or those of all variants of a model; all or none. It is unloaded first.
@@ -525,6 +599,11 @@ impl Storage {
     /// [`Error::NotFound`], [`Error::VariantNotFound`], [`Error::Guarded`], [`Error::Downloading`], [`Error::Foreign`],
     /// [`Error::Delete`].
     pub async fn delete(&self, name: &str, variant: Option<&str>) -> Result<ByteCount, Error> {
+        let (this, name, variant) = (self.clone(), name.to_owned(), variant.map(str::to_owned));
+        self.finish(async move { this.delete_now(&name, variant.as_deref()).await }).await
+    }
+
+    async fn delete_now(&self, name: &str, variant: Option<&str>) -> Result<ByteCount, Error> {
         let _changing = self.0.changing.lock().await;
         let fetches = self.fetches();
         let coming = fetches.iter().find(|fetch| {
@@ -534,7 +613,12 @@ impl Storage {
         if let Some(fetch) = coming {
             return Err(Error::Downloading { model: fetch.model.clone() });
         }
-        let stored = self.here(name, variant)?;
+        // What is left of a set that lacks files goes as well.
+        let view = self.0.view();
+        let has_files = |model: &node::Model| model.present || model.files.iter().any(|file| file.exists());
+        let models = view.library.models().filter(|model| model.provider.is_local() && has_files(model));
+        let stored = models.map(|model| self.0.stored(&view, model, &fetches)).collect();
+        let stored = self.of_name(stored, name, variant)?;
         let guarded: Vec<&Stored> = stored.iter().filter(|one| one.is_guarded()).collect();
         if !guarded.is_empty() {
             return Err(Error::Guarded {
@@ -546,12 +630,19 @@ impl Storage {
         if let Some(path) = stored.iter().flat_map(|one| &one.files).find(|path| !self.0.is_kept_by_us(path)) {
             return Err(Error::Foreign { path: path.clone() });
         }
-        let mut freed = ByteCount::ZERO;
+        let (mut freed, mut failed) = (ByteCount::ZERO, None);
         for one in &stored {
-            freed += self.0.delete(one).await?;
+            self.0.node.discard(&one.key).await;
+            match self.0.delete(one).await {
+                Ok(more) => freed += more,
+                Err(error) => {
+                    failed = Some(error);
+                    break;
+                }
+            }
         }
         self.0.node.look().await;
-        Ok(freed)
+        failed.map_or(Ok(freed), Err)
     }
 
     /// Sets what all model files may take; `None` for what the disk has. Nothing is deleted by it.
@@ -559,9 +650,14 @@ impl Storage {
     /// # Errors
     /// [`Error::Store`].
     pub async fn set_limit(&self, limit: Option<ByteCount>) -> Result<(), Error> {
-        settings::keep(&self.0.store, &Limit(limit), &Limit(self.0.config.limit)).await?;
-        self.0.disk.set_limit(limit);
-        Ok(())
+        let this = self.clone();
+        self.finish(async move {
+            let _changing = this.0.changing.lock().await;
+            settings::keep(&this.0.store, &Limit(limit), &Limit(this.0.config.limit)).await?;
+            this.0.disk.set_limit(limit);
+            Ok(())
+        })
+        .await
     }
 
     // ---- clean-up ----
@@ -575,19 +671,23 @@ impl Storage {
     ///
     /// # Errors
     /// [`Error::Store`]; within, what `change` says.
-    pub async fn change_policy<E>(
+    pub async fn change_policy<E: Send + 'static>(
         &self,
-        change: impl FnOnce(&Policy) -> Result<Policy, E>,
+        change: impl FnOnce(&Policy) -> Result<Policy, E> + Send + 'static,
     ) -> Result<Result<Policy, E>, Error> {
-        let _changing = self.0.changing.lock().await;
-        let policy = match change(&self.policy()) {
-            Ok(policy) => policy,
-            Err(refused) => return Ok(Err(refused)),
-        };
-        settings::keep(&self.0.store, &policy, &self.0.config.policy).await?;
-        *self.0.policy.lock().unwrap_or_else(PoisonError::into_inner) = policy.clone();
-        self.0.policy_changed.notify_one();
-        Ok(Ok(policy))
+        let this = self.clone();
+        self.finish(async move {
+            let _changing = this.0.changing.lock().await;
+            let policy = match change(&this.policy()) {
+                Ok(policy) => policy,
+                Err(refused) => return Ok(Err(refused)),
+            };
+            settings::keep(&this.0.store, &policy, &this.0.config.policy).await?;
+            *this.0.policy.lock().unwrap_or_else(PoisonError::into_inner) = policy.clone();
+            this.0.policy_changed.notify_one();
+            Ok(Ok(policy))
+        })
+        .await
     }
 
     /// What clean-up would delete now, the one unused longest first.
@@ -601,9 +701,19 @@ impl Storage {
     /// # Errors
     /// [`Error::Delete`] if nothing could be deleted of what was to be.
     pub async fn clean_up(&self) -> Result<Cleaned, Error> {
+        let this = self.clone();
+        self.finish(async move { this.clean_up_now().await }).await
+    }
+
+    async fn clean_up_now(&self) -> Result<Cleaned, Error> {
         let _changing = self.0.changing.lock().await;
         let (mut cleaned, mut failed) = (Cleaned::default(), None);
         for one in self.cleanup_candidates() {
+            // Somebody may have asked for it meanwhile.
+            if self.state(&one.key) != RuntimeState::Unloaded {
+                continue;
+            }
+            self.0.node.discard(&one.key).await;
             match self.0.delete(&one).await {
                 Ok(freed) => {
                     tracing::info!(model = %one.key, %freed, "deleted: nobody used it");
@@ -615,15 +725,16 @@ impl Storage {
                 }
             }
         }
-        if cleaned.deleted > 0 {
-            self.0.node.look().await;
-        }
+        self.0.node.look().await;
         failed.filter(|_| cleaned.deleted == 0).map_or(Ok(cleaned), Err)
     }
 
     /// The variants of a model that are here, or the one that is meant; never none.
     fn here(&self, name: &str, variant: Option<&str>) -> Result<Vec<Stored>, Error> {
-        let mut stored = self.stored();
+        self.of_name(self.stored(), name, variant)
+    }
+
+    fn of_name(&self, mut stored: Vec<Stored>, name: &str, variant: Option<&str>) -> Result<Vec<Stored>, Error> {
         stored.retain(|one| one.key.id.as_str() == name);
         if stored.is_empty() {
             let known = self.0.view().library.some_names();
@@ -645,8 +756,10 @@ impl Inner {
     }
 
     /// What the models that are configured are to the node.
-    async fn configure_node(&self) {
-        self.node.configure(entries(&self.configs, &self.places, &self.config.defaults)).await;
+    async fn configure_node(self: &Arc<Self>) {
+        let inner = Arc::clone(self);
+        let entries = blocking(move || entries(&inner.configs, &inner.places, &inner.config.defaults)).await;
+        self.node.configure(entries).await;
     }
 
     /// The variant that a name means.
@@ -684,41 +797,74 @@ impl Inner {
     fn stored(&self, view: &View, model: &node::Model, fetches: &[Fetch]) -> Stored {
         let row = self.remembered.of(&model.key);
         let downloaded = row.as_ref().and_then(|row| row.downloaded_ms);
+        let Origin { changed, in_models, kept } = self.origin(model);
         Stored {
             key: model.key.clone(),
             files: model.files.clone(),
-            size: model.size,
-            arrived: downloaded.map_or_else(|| arrived(&model.path), time),
+            size: model.weights(),
+            arrived: downloaded.map_or(changed, time),
+            changed,
             last_used: last_used(row.as_ref()),
             usage_count: row.as_ref().map_or(0, |row| row.usage_count),
             hot_ready: row.as_ref().is_some_and(|row| row.hot_ready),
             protected: row.as_ref().is_some_and(|row| row.protected),
             state: self.state(view, &model.key, fetches),
-            ours: model.path.starts_with(&self.config.models_dir)
-                || (downloaded.is_some() && self.is_kept_by_us(&model.path)),
+            // What other programs fetched into the shared cache is theirs.
+            ours: in_models || (downloaded.is_some() && kept),
+        }
+    }
+
+    /// Where a model's files come from; looked at again when they have changed.
+    fn origin(&self, model: &node::Model) -> Origin {
+        let mut origins = self.origins.lock().unwrap_or_else(PoisonError::into_inner);
+        match origins.get(&model.path) {
+            Some((modified, origin)) if *modified == model.modified => *origin,
+            _ => {
+                let all = |is: fn(Place) -> bool| model.files.iter().all(|file| is(self.place_of(file)));
+                let origin = Origin {
+                    changed: changed(&model.path),
+                    in_models: all(|place| place == Place::Models),
+                    kept: all(|place| place != Place::Elsewhere),
+                };
+                if origins.len() > ORIGINS_MAX {
+                    origins.clear();
+                }
+                origins.insert(model.path.clone(), (model.modified, origin));
+                origin
+            }
         }
     }
 
     /// Whether a file lies where snug puts files; others are not ours to delete.
     fn is_kept_by_us(&self, path: &Path) -> bool {
-        path.starts_with(&self.config.models_dir) || path.starts_with(&self.config.hf_cache)
+        self.place_of(path) != Place::Elsewhere
     }
 
-    /// Takes a variant away from the node and deletes its files.
+    /// Where a file really lies, whatever links and dots its path has.
+    fn place_of(&self, path: &Path) -> Place {
+        let Some(folder) = path.parent().and_then(|folder| folder.canonicalize().ok()) else { return Place::Elsewhere };
+        let is_in = |root: &Path| root.canonicalize().is_ok_and(|root| folder.starts_with(root));
+        if is_in(&self.config.hf_cache) {
+            Place::Cache
+        } else if is_in(&self.config.models_dir) {
+            Place::Models
+        } else {
+            Place::Elsewhere
+        }
+    }
+
+    /// Deletes the files of a variant that the node has let go of. Those that another model has too, such as a projector,
+    /// stay.
     async fn delete(&self, stored: &Stored) -> Result<ByteCount, Error> {
-        self.node.discard(&stored.key).await;
-        let mut files = stored.files.clone();
         let view = self.view();
-        // A projector goes with the last of those that it is beside.
-        let projector = |model: &node::Model| model.mmproj.clone();
-        let own = view.library.models().find(|model| model.key == stored.key).and_then(|model| projector(model));
         let others: BTreeSet<PathBuf> = view
             .library
             .models()
             .filter(|model| model.key != stored.key)
-            .filter_map(|model| projector(model))
+            .flat_map(|model| model.files.iter().chain(&model.mmproj).cloned())
             .collect();
-        files.extend(own.filter(|path| self.is_kept_by_us(path) && !others.contains(path)));
+        let files: Vec<PathBuf> =
+            stored.files.iter().filter(|path| self.is_kept_by_us(path) && !others.contains(*path)).cloned().collect();
         let cache = self.config.hf_cache.clone();
         let freed = blocking(move || -> Result<ByteCount, Error> {
             let mut freed = ByteCount::ZERO;
@@ -729,20 +875,26 @@ impl Inner {
         });
         let freed = freed.await?;
         self.remembered.forget(&stored.key).await?;
+        if stored.hot_ready {
+            self.node.keep_ready(self.remembered.hot_ready()).await;
+        }
         Ok(freed)
     }
 
     /// A download has ended well: its model can be asked for, and is loaded if that was asked for.
-    async fn arrived(&self, id: &JobId, files: &[PathBuf]) -> Result<(), Error> {
+    async fn arrived(self: &Arc<Self>, id: &JobId, files: &[PathBuf]) -> Result<(), Error> {
         let length = |path: &PathBuf| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
         let bytes = files.iter().map(length).map(ByteCount::bytes).sum();
+        let _changing = self.changing.lock().await;
         let Some(model) = self.fetches.come(id, bytes) else { return Ok(()) };
         tracing::info!(%model, "downloaded");
-        self.remembered.downloaded(&model, SystemTime::now()).await?;
+        // It is here, whether or not that can be written down.
+        let written = self.remembered.downloaded(&model, SystemTime::now()).await;
         // A file of the hub lies where only its coming tells.
         self.configure_node().await;
         self.node.look().await;
-        if let Some(Load { context }) = self.fetches.finished(id).await? {
+        let then = self.fetches.finished(id).await;
+        if let Ok(Some(Load { context })) = then {
             let node = self.node.clone();
             self.tracker.spawn(async move {
                 if let Err(error) = node.load(&model.to_string(), context).await {
@@ -750,6 +902,8 @@ impl Inner {
                 }
             });
         }
+        written?;
+        then?;
         Ok(())
     }
 }
@@ -758,8 +912,8 @@ fn entries(configs: &Configs, places: &Places, defaults: &node::Settings) -> Vec
     configs.all().values().flat_map(|config| places.entries(config, defaults)).collect()
 }
 
-/// When a file came to this machine: its content may be older.
-fn arrived(path: &Path) -> SystemTime {
+/// When a file came to this machine, or was changed: its content may be older.
+fn changed(path: &Path) -> SystemTime {
     let changed = std::fs::metadata(path).map_or(0, |metadata| metadata.ctime());
     SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(changed).unwrap_or(0))
 }
@@ -811,9 +965,13 @@ async fn follow_downloads(inner: Arc<Inner>, mut ended: broadcast::Receiver<Ende
                 tracing::warn!(download = %id, "a download failed: {failure}");
                 inner.fetches.failed(&id, &failure.to_string()).await.map_err(Error::from)
             }
-            // Hundreds ended at once; what finished is found on disk all the same.
+            // Hundreds ended at once. What the hub does not know any more has come.
             Err(broadcast::error::RecvError::Lagged(_)) => {
-                inner.configure_node().await;
+                for id in inner.fetches.lost() {
+                    if let Err(error) = inner.arrived(&id, &[]).await {
+                        tracing::warn!(error = &error as &dyn std::error::Error, "the end of a download is not kept");
+                    }
+                }
                 Ok(())
             }
             Err(broadcast::error::RecvError::Closed) => return,
@@ -825,19 +983,22 @@ async fn follow_downloads(inner: Arc<Inner>, mut ended: broadcast::Receiver<Ende
 }
 
 async fn clean_up_by_itself(storage: Storage, stop: CancellationToken) {
-    let mut wait = FIRST_CLEANUP;
+    let mut due = Instant::now() + FIRST_CLEANUP;
     loop {
         tokio::select! {
-            () = tokio::time::sleep(wait) => {
+            () = tokio::time::sleep_until(due) => {
                 if storage.policy().enabled
                     && let Err(error) = storage.clean_up().await
                 {
                     tracing::warn!(error = &error as &dyn std::error::Error, "clean-up failed");
                 }
+                due = Instant::now() + storage.policy().check_interval;
             }
-            () = storage.0.policy_changed.notified() => {}
+            // Sooner, if the interval is shorter now; never later.
+            () = storage.0.policy_changed.notified() => {
+                due = due.min(Instant::now() + storage.policy().check_interval);
+            }
             () = stop.cancelled() => return,
         }
-        wait = storage.policy().check_interval;
     }
 }

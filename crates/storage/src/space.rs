@@ -62,7 +62,7 @@ impl Disk {
         let (total, free) = space(&self.folder).unwrap_or_default();
         let view = self.node.view();
         let view = view.borrow();
-        let here: ByteCount = view.library.models().filter(|model| model.present).map(|model| model.size).sum();
+        let here: ByteCount = view.library.models().map(|model| model.weights()).sum();
         let jobs = self.downloads.get().map(Downloads::jobs);
         let partial: ByteCount = jobs.iter().flat_map(|jobs| jobs.iter()).map(|job| job.bytes_done).sum();
         let used = here + partial;
