@@ -156,11 +156,28 @@ impl Fetches {
             Err(Refused::AlreadyRunning) => self.downloads.resume(&id).await,
             other => other,
         };
-        if let Err(refused) = begun {
-            self.forget(&id).await?;
-            return Err(of_refused(model, refused));
+        let Err(refused) = begun else { return Ok(()) };
+        match earlier {
+            None => self.forget(&id).await?,
+            // It is as it was.
+            Some(earlier) => {
+                let rests = self.downloads.jobs().iter().any(|job| job.id == id && matches!(job.state, State::Paused));
+                let state = match earlier.failed {
+                    Some(_) => "failed",
+                    None if rests => "paused",
+                    None => "queued",
+                };
+                self.save(&id, &earlier, state).await?;
+                self.known().insert(id, earlier);
+            }
         }
-        Ok(())
+        Err(of_refused(model, refused))
+    }
+
+    /// Begins one that is known again, or lets it go on.
+    pub(crate) async fn again(&self, model: &ModelKey) -> Result<(), Error> {
+        let files = self.known().get(&id(model)).map(|known| known.files.clone());
+        self.begin(model, files.ok_or_else(|| Error::NoDownload { model: model.clone() })?, None).await
     }
 
     pub(crate) async fn pause(&self, model: &ModelKey) -> Result<(), Error> {

@@ -314,6 +314,11 @@ impl Storage {
     pub async fn download(&self, name: &str, variant: Option<&str>) -> Result<Begun, Error> {
         match self.ensure(name, variant, None).await {
             Err(error @ (Error::NotFound { .. } | Error::VariantNotFound { .. } | Error::NoSource { .. })) => {
+                // What rests or failed goes on by the name under which it is shown.
+                if let Ok(Fetch { model, .. }) = self.fetch_of(name, variant) {
+                    self.0.fetches.again(&model).await?;
+                    return Ok(Begun::Downloading(model));
+                }
                 match self.fetch_from_hub(name, variant).await? {
                     Some(begun) => Ok(begun),
                     None => Err(error),
