@@ -723,6 +723,7 @@ impl Inner {
             .filter(|model| model.key != stored.key)
             .filter_map(|model| projector(model))
             .collect();
+        files.retain(|path| own.as_ref() != Some(path));
         files.extend(own.filter(|path| self.is_kept_by_us(path) && !others.contains(path)));
         let cache = self.config.hf_cache.clone();
         let freed = blocking(move || -> Result<ByteCount, Error> {
