@@ -72,7 +72,7 @@ fn events(storage: Storage, name: String, variant: Option<String>) -> impl Strea
             let (mut progress, mut over, mut shown) = watched?;
             loop {
                 over.mark_unchanged();
-                let status = status_now(&storage, &name, variant.as_deref());
+                let status = status_to_tell(&storage, &name, variant.as_deref());
                 let (event, is_last) = match &status {
                     Ok(status) if status.error.is_some() => ("error", true),
                     Ok(status) if status.phase.is_some() => ("progress", false),
@@ -97,6 +97,16 @@ fn events(storage: Storage, name: String, variant: Option<String>) -> impl Strea
             }
         }
     })
+}
+
+/// The status now. A download that is over without the files being here was cancelled, and is no success.
+fn status_to_tell(storage: &Storage, name: &str, variant: Option<&str>) -> Result<DownloadStatus, ApiError> {
+    let mut status = status_now(storage, name, variant)?;
+    let asked = variant.map_or_else(|| name.to_owned(), |variant| format!("{name}:{variant}"));
+    if status.phase.is_none() && storage.is_missing(&asked) {
+        status.error = Some("it was cancelled".to_owned());
+    }
+    Ok(status)
 }
 
 fn json_event(name: &str, data: &impl serde::Serialize) -> Event {
