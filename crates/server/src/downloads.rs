@@ -8,11 +8,12 @@ use axum::Json;
 use axum::extract::{RawQuery, State};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use futures_util::stream::Stream;
+use futures_util::stream::{Stream, StreamExt as _};
 use gateway::ApiError;
 use http::header::ACCEPT;
 use http::{HeaderMap, StatusCode};
 use storage::{Begun, Error, Fetch, Phase, RuntimeState, Storage};
+use tokio_util::sync::CancellationToken;
 use types::{ByteCount, ModelKey};
 
 use crate::query;
@@ -73,13 +74,16 @@ pub(crate) fn status(
     name: &str,
     variant: Option<&str>,
     headers: &HeaderMap,
+    stopping: &CancellationToken,
 ) -> Result<Response, ApiError> {
     let first = status_now(storage, name, variant)?;
     let wants_events = headers.get(ACCEPT).is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
     if !wants_events {
         return Ok(Json(first).into_response());
     }
-    let events = Sse::new(events(storage.clone(), name.to_owned(), variant.map(str::to_owned)));
+    let events = events(storage.clone(), name.to_owned(), variant.map(str::to_owned));
+    // A download may take longer than anybody waits for our end.
+    let events = Sse::new(events.take_until(stopping.clone().cancelled_owned()));
     Ok(events.keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response())
 }
 
@@ -92,16 +96,10 @@ fn events(storage: Storage, name: String, variant: Option<String>) -> impl Strea
             let (mut progress, mut over, mut shown) = watched?;
             loop {
                 over.mark_unchanged();
-                let status = status_now(&storage, &name, variant.as_deref());
+                let status = status_to_tell(&storage, &name, variant.as_deref());
                 let (event, is_last) = match &status {
                     Ok(status) if status.error.is_some() => ("error", true),
                     Ok(status) if status.phase.is_some() => ("progress", false),
-                    Ok(_) if storage.is_missing(&name) => {
-                        let gone = "the download was cancelled; its files are not here".to_owned();
-                        let kind = api::ErrorType::InvalidRequestError;
-                        let error = ApiError::new(StatusCode::CONFLICT, kind, "download_cancelled", gone);
-                        return Some((Ok(json_event("error", &error.body())), None));
-                    }
                     Ok(_) => ("done", true),
                     // Its model was forgotten meanwhile.
                     Err(error) => return Some((Ok(json_event("error", &error.body())), None)),
@@ -123,6 +121,16 @@ fn events(storage: Storage, name: String, variant: Option<String>) -> impl Strea
             }
         }
     })
+}
+
+/// The status now. A download that is over without the files being here was cancelled, and is no success.
+fn status_to_tell(storage: &Storage, name: &str, variant: Option<&str>) -> Result<DownloadStatus, ApiError> {
+    let mut status = status_now(storage, name, variant)?;
+    let asked = variant.map_or_else(|| name.to_owned(), |variant| format!("{name}:{variant}"));
+    if status.phase.is_none() && storage.is_missing(&asked) {
+        status.error = Some("it was cancelled".to_owned());
+    }
+    Ok(status)
 }
 
 fn json_event(name: &str, data: &impl serde::Serialize) -> Event {

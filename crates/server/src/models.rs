@@ -19,6 +19,7 @@ use http::{HeaderMap, Method, StatusCode};
 use node::{Handle, InstanceView, Loaded, Model, NotUnloaded, ReadyView, Unloaded, View};
 use route::Unavailable;
 use storage::{Begun, Error, Flag, RuntimeState, Storage};
+use tokio_util::sync::CancellationToken;
 use types::{ByteCount, DeviceName, InstanceState, MemoryUse, ModelKey, Provider};
 
 use crate::model_path::{self, Matter};
@@ -36,10 +37,12 @@ const CONTEXT_UNSAID: u64 = 4096;
 pub(crate) struct Models {
     pub(crate) node: Handle,
     pub(crate) storage: Storage,
+    /// Cancelled for answers that have no end of their own.
+    pub(crate) stopping: CancellationToken,
 }
 
 /// `GET /api/models`.
-pub(crate) async fn available(State(Models { node, storage }): State<Models>) -> Json<AvailableModels> {
+pub(crate) async fn available(State(Models { node, storage, .. }): State<Models>) -> Json<AvailableModels> {
     let (view, fetches) = (node.view().borrow().clone(), storage.fetches());
     let row = |model: &Arc<Model>| {
         let row = available_model(&view, model, storage.state_among(&model.key, &fetches));
@@ -58,7 +61,7 @@ pub(crate) async fn loaded(State(models): State<Models>) -> Json<LoadedModels> {
 
 /// `POST` below `/api/models/`; names may hold slashes, raw or encoded.
 pub(crate) async fn act(
-    State(Models { node, storage }): State<Models>,
+    State(Models { node, storage, .. }): State<Models>,
     Path(path): Path<String>,
     RawQuery(query): RawQuery,
     request: Request,
@@ -108,13 +111,16 @@ pub(crate) async fn remove(
 
 /// `GET` below `/api/models/`.
 pub(crate) async fn look(
-    State(Models { storage, .. }): State<Models>,
+    State(Models { storage, stopping, .. }): State<Models>,
     Path(path): Path<String>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     match meant(&Method::GET, &path)? {
-        (name, Matter::Download) => downloads::status(&storage, name, variant(query.as_deref())?.as_deref(), &headers),
+        (name, Matter::Download) => {
+            let variant = variant(query.as_deref())?;
+            downloads::status(&storage, name, variant.as_deref(), &headers, &stopping)
+        }
         (_, matter) => Err(not_allowed(&Method::GET, &path, matter)),
     }
 }

@@ -178,14 +178,19 @@ impl Fetches {
             begun => begun,
         };
         let Err(refused) = begun else { return Ok(()) };
-        // All is as it was.
         match earlier {
+            None => self.forget(&id).await?,
+            // It is as it was.
             Some(earlier) => {
-                let state = if earlier.failed.is_some() { "failed" } else { "paused" };
+                let rests = self.downloads.jobs().iter().any(|job| job.id == id && matches!(job.state, State::Paused));
+                let state = match earlier.failed {
+                    Some(_) => "failed",
+                    None if rests => "paused",
+                    None => "queued",
+                };
                 self.save(&id, &earlier, state).await?;
                 self.known().insert(id, earlier);
             }
-            None => self.forget(&id).await?,
         }
         Err(of_refused(model, refused))
     }

@@ -136,7 +136,21 @@ impl Stage {
     ///
     /// # Panics
     /// If it does not get ready; its log says why.
-    pub async fn start_as(&self, mut command: Command) -> Snug<'_> {
+    pub async fn start_as(&self, command: Command) -> Snug<'_> {
+        let snug = self.listen_as(command).await;
+        eventually("snug is ready", async || (snug.get("/readyz").await.status == 200).then_some(())).await;
+        snug
+    }
+
+    /// Starts it and waits until it listens, which is before it is ready.
+    ///
+    /// # Panics
+    /// If it does not listen; its log says why.
+    pub async fn listen(&self) -> Snug<'_> {
+        self.listen_as(self.serve()).await
+    }
+
+    async fn listen_as(&self, mut command: Command) -> Snug<'_> {
         let log = self.folder.path().join("snug.log");
         let file = File::create(&log).expect("the folder is ours");
         let child = command.stdout(Stdio::null()).stderr(file).spawn().expect("the built program can be started");
@@ -150,7 +164,6 @@ impl Stage {
             line.split_whitespace().next().map(str::to_owned)
         })
         .await;
-        eventually("snug is ready", async || (snug.get("/readyz").await.status == 200).then_some(())).await;
         snug
     }
 

@@ -20,6 +20,15 @@ pub enum Content {
         /// How many.
         size: u64,
     },
+    /// The same behind a beginning that is given, such as the header of a model.
+    Headed {
+        /// The beginning.
+        head: Bytes,
+        /// Which bytes follow.
+        seed: u64,
+        /// How many, the beginning included.
+        size: u64,
+    },
 }
 
 impl From<Vec<u8>> for Content {
@@ -39,7 +48,7 @@ impl Content {
     pub fn size(&self) -> u64 {
         match self {
             Self::Bytes(bytes) => bytes.len() as u64,
-            Self::Random { size, .. } => *size,
+            Self::Random { size, .. } | Self::Headed { size, .. } => *size,
         }
     }
 
@@ -60,6 +69,13 @@ impl Content {
                 let start = mix(seed ^ number.rotate_left(32)) % PIECE + within;
                 noise().slice(index(start)..index(start + length))
             }
+            Self::Headed { head, seed, size } => {
+                let length = head.len() as u64;
+                if position < length {
+                    return head.slice(index(position)..index(end.min(length).min(position + PIECE)));
+                }
+                Self::Random { seed: *seed, size: *size }.piece(position, end)
+            }
         }
     }
 
@@ -77,6 +93,10 @@ impl Content {
                 bytes.into()
             }
             Self::Random { seed, .. } => Self::Random { seed: *seed, size },
+            Self::Headed { head, seed, .. } => {
+                let kept = head.slice(..head.len().min(index(size)));
+                Self::Headed { head: kept, seed: *seed, size }
+            }
         }
     }
 
@@ -152,7 +172,12 @@ mod tests {
 
     #[test]
     fn random_bytes_are_the_same_from_wherever_they_are_asked_for() {
-        let content = Content::Random { seed: 7, size: 3 * PIECE + 5 };
+        check(&Content::Random { seed: 7, size: 3 * PIECE + 5 });
+        let head = Bytes::from(vec![1; index(PIECE + 3)]);
+        check(&Content::Headed { head, seed: 7, size: 3 * PIECE + 5 });
+    }
+
+    fn check(content: &Content) {
         let read = |mut position: u64, end: u64| {
             let mut bytes = vec![];
             while position < end {
