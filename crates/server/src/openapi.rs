@@ -338,7 +338,7 @@ mod routes {
     delete, path = "/api/models/{name}/files", tag = "storage",
     params(
         ("name" = String, Path, description = "the model; slashes may be raw"),
-        ("variant" = Option<String>, Query, description = "which of its variants"),
+        ("variant" = Option<String>, Query, description = "which of its variants", min_length = 1),
     ),
     responses(
         (status = 200, body = DeleteAnswer),
