@@ -35,6 +35,7 @@ mod owner;
 mod partial;
 mod pieces;
 mod report;
+mod room;
 mod schedule;
 mod speed;
 mod task;
@@ -53,9 +54,10 @@ use tokio_util::task::TaskTracker;
 use types::ByteCount;
 
 pub use failure::{Class, Failure};
-pub use job::{FileWish, Job, JobId, JobView, Source, State};
+pub use job::{FileWish, Job, JobId, JobView, Run, Source, State};
+pub use room::{Room, Space};
 
-use self::owner::{Command, Owner};
+use self::owner::{Begun, Command, Owner};
 use self::schedule::Schedule;
 use self::task::Shared;
 use crate::client::{CONNECT_TIMEOUT, Client};
@@ -87,21 +89,6 @@ impl Config {
     }
 }
 
-/// Who knows how much may be written. Asked before a job begins and while it runs; it must answer within milliseconds.
-pub trait Room: Send + Sync + 'static {
-    /// How much may be written now. What partial files hold already counts as written.
-    fn room(&self) -> Space;
-}
-
-/// How much may be written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Space {
-    /// What may be written from now on: the least of what the disk has and what the limit leaves.
-    pub available: ByteCount,
-    /// The limit that is set for all files together, if one is.
-    pub limit: Option<ByteCount>,
-}
-
 /// Why a job is not taken, or not changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
@@ -110,7 +97,8 @@ pub enum Refused {
     NoRoom {
         /// What may be written, without what other jobs have coming.
         available: ByteCount,
-        /// What is still to be written for this job.
+        /// What is still to be written for this job: on the disk that has too little, or in all if the limit leaves too
+        /// little.
         required: ByteCount,
         /// The limit that is set.
         limit: Option<ByteCount>,
@@ -118,7 +106,7 @@ pub enum Refused {
     /// Nothing may be asked of the hub, and not all files are here.
     #[error("HF_HUB_OFFLINE is set, so nothing is downloaded: unset it to allow that")]
     Offline,
-    /// There is a job of this id that has not failed.
+    /// There is a job of this id that has neither failed nor been cancelled.
     #[error("this download is under way already")]
     AlreadyRunning,
     /// A name, an address or a hash that is none, or one that leads out of its folder.
@@ -146,6 +134,8 @@ pub enum Ended {
     Finished {
         /// Which job.
         id: JobId,
+        /// Which of the jobs that had this id.
+        run: Run,
         /// Where its files are, in the order in which they were wished for.
         files: Vec<PathBuf>,
     },
@@ -153,6 +143,8 @@ pub enum Ended {
     Failed {
         /// Which job.
         id: JobId,
+        /// Which of the jobs that had this id.
+        run: Run,
         /// Why.
         failure: Arc<Failure>,
     },
@@ -196,6 +188,7 @@ impl Downloads {
             views,
             ended: ended.clone(),
             begun: Instant::now(),
+            runs: 0,
             stop,
         };
         tracker.spawn(owner.run(commanded));
@@ -203,22 +196,26 @@ impl Downloads {
     }
 
     /// Takes a job: it runs as soon as there is a place for it. What is here already is not fetched again. A job that
-    /// failed may be begun anew.
+    /// failed may be begun anew. While one of this id that was cancelled is on its way out, it is waited for.
+    ///
+    /// [`Ended`] tells the run that this answers with; it may do so before this has answered.
     ///
     /// Sizes that the wishes do not tell are asked for when the job runs; if they do not fit, it fails then.
     ///
     /// # Errors
     /// [`Refused::NoRoom`], [`Refused::Offline`], [`Refused::AlreadyRunning`], [`Refused::Invalid`], [`Refused::Full`],
     /// [`Refused::Stopping`].
-    pub async fn begin(&self, job: Job) -> Result<(), Refused> {
+    pub async fn begin(&self, job: Job) -> Result<Run, Refused> {
         self.take(job, false).await
     }
 
-    /// Takes a job that is paused, as one that was paused before snug was restarted.
+    /// Takes a job that is paused, as one that was paused before snug was restarted. One that failed before that is better
+    /// begun so than not at all: what is on the disk of it is shown, [`Self::resume`] tries it again, and [`Self::cancel`]
+    /// removes its partial files. Those of the hub are found by the sha256 that the wish must tell for that.
     ///
     /// # Errors
-    /// As [`Self::begin`], but room is not asked for.
-    pub async fn begin_paused(&self, job: Job) -> Result<(), Refused> {
+    /// As [`Self::begin`], but room is not asked for, and [`Refused::Offline`] is told only by [`Self::resume`].
+    pub async fn begin_paused(&self, job: Job) -> Result<Run, Refused> {
         self.take(job, true).await
     }
 
@@ -233,7 +230,8 @@ impl Downloads {
     /// Lets a paused job go on where it was, behind those that wait. One that is not paused is no error.
     ///
     /// # Errors
-    /// [`Refused::Unknown`] for one that is not there or has failed, [`Refused::NoRoom`], [`Refused::Stopping`].
+    /// [`Refused::Unknown`] for one that is not there or has failed, [`Refused::NoRoom`], [`Refused::Offline`],
+    /// [`Refused::Stopping`].
     pub async fn resume(&self, id: &JobId) -> Result<(), Refused> {
         self.tell(|reply| Command::Resume { id: id.clone(), reply }).await
     }
@@ -267,22 +265,28 @@ impl Downloads {
         self.ended.subscribe()
     }
 
-    async fn take(&self, job: Job, is_paused: bool) -> Result<(), Refused> {
+    async fn take(&self, mut job: Job, is_paused: bool) -> Result<Run, Refused> {
         job.check().map_err(Refused::Invalid)?;
-        // Looking at the disk takes time that the owner does not have.
-        let shared = self.shared.clone();
-        let looked = tokio::task::spawn_blocking(move || {
-            let looks: Vec<_> = job.files.iter().map(|wish| task::look(&shared.cache, wish)).collect();
-            (job, looks)
-        });
-        let (job, looks) = looked.await.map_err(|_| Refused::Stopping)?;
-        let is_here = |(size, there): &(Option<u64>, u64)| *size == Some(*there);
-        let asks_hub = |wish: &FileWish| self.shared.is_of_hub(wish);
-        let is_offline = self.shared.client.is_offline();
-        if is_offline && job.files.iter().zip(&looks).any(|(wish, look)| asks_hub(wish) && !is_here(look)) {
-            return Err(Refused::Offline);
+        loop {
+            // Looking at the disk takes time that the owner does not have.
+            let shared = self.shared.clone();
+            let looked = tokio::task::spawn_blocking(move || {
+                let looks: Vec<_> = job.files.iter().map(|wish| task::look(&shared.cache, wish)).collect();
+                (job, looks)
+            });
+            let (looked_at, looks) = looked.await.map_err(|_| Refused::Stopping)?;
+            let (reply, answer) = oneshot::channel();
+            let command = Command::Begin { job: looked_at, looks, is_paused, reply };
+            self.commands.send(command).await.map_err(|_| Refused::Stopping)?;
+            match answer.await.map_err(|_| Refused::Stopping)?? {
+                Begun::Runs(run) => return Ok(run),
+                // Its partial files go with it: all is looked at anew.
+                Begun::After { gone, job: again } => {
+                    gone.await.unwrap_or(Err(Refused::Stopping))?;
+                    job = again;
+                }
+            }
         }
-        self.tell(|reply| Command::Begin { job, looks, is_paused, reply }).await
     }
 
     async fn tell(&self, command: impl FnOnce(owner::Reply) -> Command) -> Result<(), Refused> {

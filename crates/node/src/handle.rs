@@ -23,6 +23,7 @@ pub(crate) enum Command {
     Pin { name: String, pinned: bool, reply: oneshot::Sender<Result<ModelId, NotPinned>> },
     KeepReady { models: BTreeSet<ModelKey>, shown: oneshot::Sender<()> },
     Discard { model: ModelKey, gone: oneshot::Sender<()> },
+    DiscardIfUnused { model: ModelKey, discarded: oneshot::Sender<bool> },
     Found { library: Library, shown: Option<oneshot::Sender<()>> },
     Devices(Vec<engine::llama_cpp::ListedDevice>),
     Stop { keep_engines: bool, drain: Duration, reply: oneshot::Sender<()> },
@@ -160,10 +161,19 @@ impl Handle {
     }
 
     /// Ends the instance of this variant at once and forgets its weights; returns when both are gone. Its files are about to
-    /// be deleted: until somebody looks ([`Self::look`]), or for some seconds, it is not loaded again.
+    /// be deleted: it is not loaded meanwhile, nor for some seconds from then on, unless somebody looks ([`Self::look`],
+    /// [`Self::configure`]) and finds that they are gone or others.
     pub async fn discard(&self, model: &ModelKey) {
         let (gone, done) = oneshot::channel();
         self.command(Command::Discard { model: model.clone(), gone }, done).await;
+    }
+
+    /// As [`Self::discard`], but only if nothing is lost by it: no instance of this variant is there, nobody waits for one,
+    /// and no weights of it are in RAM. Otherwise, and when snug is stopping, it changes nothing and answers false.
+    pub async fn discard_if_unused(&self, model: &ModelKey) -> bool {
+        let (discarded, answer) = oneshot::channel();
+        let command = Command::DiscardIfUnused { model: model.clone(), discarded };
+        self.commands.send(command).await.is_ok() && answer.await.unwrap_or(false)
     }
 
     /// Replaces the models that were named at run time, beside those of the configuration. Returns once the view shows it.

@@ -138,6 +138,11 @@ impl Model {
         self.settings.pinned || pinned.contains(&self.key.id)
     }
 
+    /// What tells its files from those that it had before, or will have.
+    pub(crate) fn files_state(&self) -> FilesState {
+        FilesState { files: self.files.clone(), present: self.present, size: self.weights(), modified: self.modified }
+    }
+
     /// What an engine reads of it: [`Self::files`] together.
     pub fn weights(&self) -> ByteCount {
         self.size + self.mmproj_size
@@ -156,6 +161,15 @@ impl Model {
             (missing, _) => format!("no such file: {}", missing.join(", ")),
         })
     }
+}
+
+/// The state of a model's files, as far as it is looked at.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct FilesState {
+    files: Vec<PathBuf>,
+    present: bool,
+    size: ByteCount,
+    modified: u64,
 }
 
 /// The models of this machine and their names.

@@ -56,9 +56,9 @@ pub(crate) struct Owner {
     ready: Ready,
     /// Models that others run and somebody asked to be loaded, in that order.
     provided: Vec<ModelKey>,
-    /// Variants whose files are about to be deleted, and until when they rest.
-    discarded: HashMap<ModelKey, Instant>,
-    /// Those who wait until nothing is left of one.
+    /// Variants of which nothing is left and whose files are about to be deleted: how they rest.
+    discarded: HashMap<ModelKey, by_hand::Rest>,
+    /// Variants of which something is left that is to go, and who waits for that. They rest too.
     discards: Vec<(ModelKey, oneshot::Sender<()>)>,
     /// Those who wait until what they asked for is shown.
     to_be_shown: Vec<oneshot::Sender<()>>,
@@ -177,6 +177,9 @@ impl Owner {
                 self.to_be_shown.push(shown);
             }
             Command::Discard { model, gone } => self.discard(model, gone),
+            Command::DiscardIfUnused { model, discarded } => {
+                let _left = discarded.send(self.discard_if_unused(&model));
+            }
             Command::Found { library, shown } => self.found(library, shown),
             Command::Devices(devices) => self.devices_listed(devices),
             Command::Stop { .. } => unreachable!("handled where the loop can end"),
@@ -191,8 +194,7 @@ impl Owner {
         self.provided.retain(|key| self.library.get(key).is_some_and(|model| !model.provider.is_local()));
         self.ready.library_changed(&before, &self.library);
         if let Some(shown) = shown {
-            // Somebody looked: whatever was to be deleted is.
-            self.discarded.clear();
+            self.lift_rests();
             self.to_be_shown.push(shown);
         }
     }
@@ -333,6 +335,11 @@ impl Owner {
             let own = self.instances.iter().position(|one| one.model.key == *pending.key());
             if let Some(index) = own.filter(|&index| self.instances[index].suits(pending.context_requested)) {
                 self.instances[index].take_over(pending.waiters, self.config.in_flight_max);
+                continue;
+            }
+            if self.is_discarded(pending.key()) {
+                let reason = was_unloaded(pending.key());
+                pending.refuse(&reason);
                 continue;
             }
             if let Some(absence) = pending.model.absence() {
@@ -734,12 +741,14 @@ impl Owner {
         for instance in self.instances.iter_mut().filter(|instance| instance.going == Going::Leaves) {
             self.ready.leaves(instance);
         }
+        let discarded = self.all_discarded();
         self.ready.settle(&ready::Around {
             library: &self.library,
             instances: &self.instances,
             loads: &self.pending,
             ram: self.capacity.get(&DeviceName::cpu()).copied().unwrap_or_default(),
             pinned: &self.pinned,
+            discarded: &discarded,
         });
     }
 
@@ -750,6 +759,7 @@ impl Owner {
         }
         for (key, gone) in std::mem::take(&mut self.discards) {
             if self.ready.is_gone(&key) && !self.instances.iter().any(|one| one.model.key == key) {
+                self.rest(key);
                 let _left = gone.send(());
             } else {
                 self.discards.push((key, gone));

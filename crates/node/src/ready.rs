@@ -75,6 +75,8 @@ pub(crate) struct Around<'a> {
     /// What models and weights may use of RAM together.
     pub(crate) ram: ByteCount,
     pub(crate) pinned: &'a BTreeSet<ModelId>,
+    /// Variants whose files are about to be deleted.
+    pub(crate) discarded: &'a BTreeSet<ModelKey>,
 }
 
 #[derive(Clone, Copy)]
@@ -137,8 +139,7 @@ impl Ready {
 
     /// The models have changed: weights of files that are others now go, and those that have come are looked at.
     pub(crate) fn library_changed(&mut self, before: &Library, library: &Library) {
-        let state = |model: &Model| (model.present, model.weights(), model.modified);
-        let same = |one: &Model, other: &Model| one.files == other.files && state(one) == state(other);
+        let same = |one: &Model, other: &Model| one.files_state() == other.files_state();
         let changed: Vec<(ModelKey, Asked)> = self
             .entries
             .iter()
@@ -259,6 +260,9 @@ impl Ready {
     fn decide(&mut self, around: &Around<'_>, key: ModelKey, asked: Asked) {
         let there = |model: &Arc<Model>| model.present && !model.files.is_empty();
         let Some(model) = around.library.get(&key).filter(there) else { return };
+        if around.discarded.contains(&key) {
+            return;
+        }
         let is_pinned = |model: &Model| model.is_pinned(around.pinned);
         let by_hand = asked.by_hand && (!asked.again || is_pinned(&model));
         if !by_hand && !self.wanted.contains(&key) {

@@ -20,6 +20,10 @@ const FILES_MAX: usize = 1000;
 #[serde(transparent)]
 pub struct JobId(String);
 
+/// One job of all that had the same id. Later ones are greater; the numbers begin anew when snug is started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Run(pub(super) u64);
+
 /// Files that belong together: a model's shards and its projector.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Job {

@@ -13,12 +13,13 @@ use types::ByteCount;
 
 use super::failure::Failure;
 use super::fetch::Stop;
-use super::job::{Job, JobId, JobView, State};
+use super::job::{Job, JobId, JobView, Run, State};
 use super::report::{Event, Line, Meter};
+use super::room::{self, Place, Room, Short, Writes};
 use super::schedule::{After, End, Life, Schedule};
 use super::speed::Speed;
-use super::task::{Shared, Task, Traces};
-use super::{Ended, Refused, Room, Space};
+use super::task::{Look, Shared, Task, Traces};
+use super::{Ended, Refused};
 
 /// How often progress is looked at and shown.
 const PERIOD: Duration = Duration::from_millis(250);
@@ -32,11 +33,22 @@ pub(super) const EVENTS: usize = 64;
 /// What the owner can be told.
 #[derive(Debug)]
 pub(super) enum Command {
-    Begin { job: Job, looks: Vec<(Option<u64>, u64)>, is_paused: bool, reply: Reply },
+    Begin { job: Job, looks: Vec<Look>, is_paused: bool, reply: oneshot::Sender<Result<Begun, Refused>> },
     Pause { id: JobId, reply: Reply },
     Resume { id: JobId, reply: Reply },
     Cancel { id: JobId, reply: Reply },
     Places(usize),
+}
+
+/// What became of a job that was to begin.
+#[derive(Debug)]
+pub(super) enum Begun {
+    Runs(Run),
+    /// One of the same id was cancelled and must be gone first. The job comes back to be looked at anew.
+    After {
+        gone: oneshot::Receiver<Result<(), Refused>>,
+        job: Job,
+    },
 }
 
 pub(super) type Reply = oneshot::Sender<Result<(), Refused>>;
@@ -53,19 +65,24 @@ pub(super) struct Owner {
     pub(super) views: watch::Sender<Arc<[JobView]>>,
     pub(super) ended: broadcast::Sender<Ended>,
     pub(super) begun: Instant,
+    /// Numbers of runs that were given out.
+    pub(super) runs: u64,
     pub(super) stop: CancellationToken,
 }
 
 /// One job.
 pub(super) struct Entry {
     job: Arc<Job>,
+    run: Run,
     meters: Arc<[Meter]>,
+    /// Where each file is written.
+    places: Vec<Place>,
     traces: Traces,
     /// Tells its task to end.
     stop: CancellationToken,
     speed: Speed,
     failure: Option<Arc<Failure>>,
-    /// Who waits until it is cancelled.
+    /// Who waits until it is cancelled and gone.
     cancelling: Vec<Reply>,
 }
 
@@ -95,7 +112,10 @@ impl Owner {
 
     fn obey(&mut self, command: Command) {
         match command {
-            Command::Begin { job, looks, is_paused, reply } => answer(reply, self.begin(job, looks, is_paused)),
+            Command::Begin { job, looks, is_paused, reply } => {
+                // Who asked may have left.
+                let _ = reply.send(self.begin(job, looks, is_paused));
+            }
             Command::Pause { id, reply } => {
                 let paused = self.schedule.pause(&id).ok_or(Refused::Unknown);
                 if paused == Ok(true) {
@@ -126,7 +146,14 @@ impl Owner {
         }
     }
 
-    fn begin(&mut self, job: Job, looks: Vec<(Option<u64>, u64)>, is_paused: bool) -> Result<(), Refused> {
+    fn begin(&mut self, job: Job, looks: Vec<Look>, is_paused: bool) -> Result<Begun, Refused> {
+        if self.schedule.life(&job.id) == Some(Life::Leaving)
+            && let Some(entry) = self.entries.get_mut(&job.id)
+        {
+            let (reply, gone) = oneshot::channel();
+            entry.cancelling.push(reply);
+            return Ok(Begun::After { gone, job });
+        }
         let is_anew = matches!(self.schedule.life(&job.id), None | Some(Life::Failed));
         if !is_anew {
             return Err(Refused::AlreadyRunning);
@@ -134,14 +161,20 @@ impl Owner {
         if self.schedule.len() >= JOBS_MAX {
             return Err(Refused::Full(JOBS_MAX));
         }
-        let meters: Arc<[Meter]> = looks.into_iter().map(|(size, written)| Meter::new(size, written)).collect();
+        let meters: Arc<[Meter]> = looks.iter().map(|look| Meter::new(look.size, look.written)).collect();
+        let places: Vec<Place> = looks.into_iter().map(|look| look.place).collect();
         if !is_paused {
-            self.fits(&job.id, missing(&meters), self.reserved(|id| *id != job.id))?;
+            self.may_ask(&job, &meters)?;
+            self.fits(&job.id, &writes(&places, &meters), &self.reserved(|id| *id != job.id))?;
         }
+        self.runs += 1;
+        let run = Run(self.runs);
         self.schedule.begin(&job.id, is_paused);
         let entry = Entry {
             traces: Traces::of(&self.shared.cache, &job),
+            run,
             meters,
+            places,
             stop: CancellationToken::new(),
             speed: Speed::default(),
             failure: None,
@@ -150,31 +183,37 @@ impl Owner {
         };
         tracing::info!(job = %entry.job.id, files = entry.job.files.len(), "a download is begun");
         self.entries.insert(entry.job.id.clone(), entry);
-        Ok(())
+        Ok(Begun::Runs(run))
+    }
+
+    /// Whether the hub may be asked, where that must be.
+    fn may_ask(&self, job: &Job, meters: &[Meter]) -> Result<(), Refused> {
+        let is_here = |meter: &Meter| meter.size().is_some() && meter.missing() == 0;
+        let must_ask =
+            || job.files.iter().zip(meters).any(|(wish, meter)| self.shared.is_of_hub(wish) && !is_here(meter));
+        if self.shared.client.is_offline() && must_ask() { Err(Refused::Offline) } else { Ok(()) }
     }
 
     fn resume(&mut self, id: &JobId) -> Result<(), Refused> {
         let is_paused = self.schedule.life(id) == Some(Life::Paused);
         if let Some(entry) = self.entries.get(id).filter(|_| is_paused) {
-            self.fits(id, missing(&entry.meters), self.reserved(|other| other != id))?;
+            self.may_ask(&entry.job, &entry.meters)?;
+            self.fits(id, &entry.writes(), &self.reserved(|other| other != id))?;
         }
         self.schedule.resume(id).ok_or(Refused::Unknown)
     }
 
     /// What jobs of which `which` holds will still write.
-    fn reserved(&self, which: impl Fn(&JobId) -> bool) -> ByteCount {
+    fn reserved(&self, which: impl Fn(&JobId) -> bool) -> Vec<Writes<'_>> {
         let jobs = self.schedule.reserving().filter(|id| which(id));
-        jobs.filter_map(|id| self.entries.get(id)).map(|entry| missing(&entry.meters)).sum()
+        jobs.filter_map(|id| self.entries.get(id)).flat_map(Entry::writes).collect()
     }
 
-    fn fits(&self, id: &JobId, required: ByteCount, reserved: ByteCount) -> Result<(), Refused> {
-        let Space { available, limit } = self.room.room();
-        let available = available.saturating_sub(reserved);
-        if required <= available {
-            return Ok(());
-        }
-        tracing::info!(job = %id, %required, %available, "no room for a download");
-        Err(Refused::NoRoom { available, required, limit })
+    fn fits(&self, id: &JobId, wanted: &[Writes<'_>], reserved: &[Writes<'_>]) -> Result<(), Refused> {
+        room::fits(&*self.room, wanted, reserved).map_err(|Short { available, required, limit }| {
+            tracing::info!(job = %id, %required, %available, "no room for a download");
+            Refused::NoRoom { available, required, limit }
+        })
     }
 
     /// Hears a task; `true` if that changes what is shown.
@@ -189,7 +228,7 @@ impl Owner {
                 // Who came first has what is there; the later one is told.
                 let before: Vec<&JobId> = self.schedule.reserving().take_while(|other| **other != id).collect();
                 let reserved = self.reserved(|other| before.contains(&other));
-                let may = self.fits(&id, missing(&entry.meters), reserved).map_err(|refused| match refused {
+                let may = self.fits(&id, &entry.writes(), &reserved).map_err(|refused| match refused {
                     Refused::NoRoom { available, required, limit } => Failure::NoRoom { available, required, limit },
                     other => Failure::Invalid(other.to_string()),
                 });
@@ -240,8 +279,9 @@ impl Owner {
         match (self.schedule.ended(&id, end), outcome) {
             (After::Done, Ok(files)) => {
                 tracing::info!(job = %id, "a download is done");
-                self.entries.remove(&id);
-                self.tell(Ended::Finished { id, files });
+                if let Some(Entry { run, .. }) = self.entries.remove(&id) {
+                    self.tell(Ended::Finished { id, run, files });
+                }
             }
             (After::Failed, outcome) => {
                 let failure = match outcome {
@@ -252,8 +292,9 @@ impl Owner {
                 let failure = Arc::new(failure);
                 if let Some(entry) = self.entries.get_mut(&id) {
                     entry.failure = Some(failure.clone());
+                    let run = entry.run;
+                    self.tell(Ended::Failed { id, run, failure });
                 }
-                self.tell(Ended::Failed { id, failure });
             }
             (After::Gone, _) => {
                 if let Some(entry) = self.entries.remove(&id) {
@@ -314,6 +355,10 @@ impl Entry {
         }
     }
 
+    fn writes(&self) -> Vec<Writes<'_>> {
+        writes(&self.places, &self.meters)
+    }
+
     /// Removes what a cancelled job has left, then tells who waits for that.
     fn clean(self) {
         self.traces.remove();
@@ -323,8 +368,17 @@ impl Entry {
     }
 }
 
-fn missing(meters: &[Meter]) -> ByteCount {
-    meters.iter().map(|meter| ByteCount::bytes(meter.missing())).sum()
+/// What is still to be written, and where.
+fn writes<'a>(places: &'a [Place], meters: &[Meter]) -> Vec<Writes<'a>> {
+    let mut writes: Vec<Writes<'a>> = vec![];
+    for (place, meter) in places.iter().zip(meters) {
+        let missing = ByteCount::bytes(meter.missing());
+        match writes.iter_mut().find(|(other, _)| *other == place) {
+            Some((_, bytes)) => *bytes += missing,
+            None => writes.push((place, missing)),
+        }
+    }
+    writes
 }
 
 fn answer(reply: Reply, answer: Result<(), Refused>) {

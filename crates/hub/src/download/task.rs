@@ -16,6 +16,7 @@ use super::fetch::{Origin, Stop, fetch};
 use super::job::{FileWish, Job, Source};
 use super::partial::{self, Partial};
 use super::report::{Line, Meter, Note, Report};
+use super::room::Place;
 use crate::cache::{self, Folder};
 use crate::client::{Client, Remote};
 use crate::error::Error;
@@ -308,20 +309,31 @@ impl Traces {
     }
 }
 
-/// How much of a wished file is here: its length as far as is known, and what is there of it.
-pub(super) fn look(cache: &Path, wish: &FileWish) -> (Option<u64>, u64) {
+/// How much of a wished file is here, and where it is written.
+#[derive(Debug)]
+pub(super) struct Look {
+    /// Its length, as far as is known.
+    pub(super) size: Option<u64>,
+    /// What is there of it.
+    pub(super) written: u64,
+    pub(super) place: Place,
+}
+
+/// Looks at the disk for a wished file.
+pub(super) fn look(cache: &Path, wish: &FileWish) -> Look {
     let length = |path: &Path| fs::metadata(path).ok().filter(fs::Metadata::is_file).map(|metadata| metadata.len());
     let size = wish.size.map(types::ByteCount::as_u64);
-    let (whole, partial) = match &wish.source {
-        Source::Url { to, .. } => (length(to), length(&partial_of(to))),
+    let (folder, whole, partial) = match &wish.source {
+        Source::Url { to, .. } => (to.parent().unwrap_or(to), length(to), length(&partial_of(to))),
         Source::Hub { repository, revision, path } => {
             let blob = || Some((Folder::new(cache, repository)?, wish.sha256.as_ref()?));
             let cached = cache::cached(cache, repository, revision, path).and_then(|file| length(&file));
             let whole = cached.or_else(|| blob().and_then(|(folder, etag)| length(&folder.blob(etag))));
-            (whole, blob().and_then(|(folder, etag)| length(&folder.incomplete(etag))))
+            (cache, whole, blob().and_then(|(folder, etag)| length(&folder.incomplete(etag))))
         }
     };
-    whole.map_or((size, partial.unwrap_or(0)), |whole| (Some(whole), whole))
+    let (size, written) = whole.map_or((size, partial.unwrap_or(0)), |whole| (Some(whole), whole));
+    Look { size, written, place: Place::of(folder) }
 }
 
 fn open(path: &Path, meter: &Meter) -> Result<Partial, Failure> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use hub::download::{Class, Config, Downloads, Ended, FileWish, Job, JobId, JobView, Room, Source, Space, State};
+use hub::download::{Class, Config, Downloads, Ended, FileWish, Job, JobId, JobView, Room, Run, Source, Space, State};
 use hub::{Client, Retries, Settings, Token};
 use testkit::{Counts, FakeHub, LONG, eventually};
 use tokio::sync::{Mutex, broadcast};
@@ -34,9 +34,9 @@ pub(crate) struct Scene {
 pub(crate) struct Limit(pub(crate) AtomicU64);
 
 impl Room for Limit {
-    fn room(&self) -> Space {
-        let available = ByteCount::bytes(self.0.load(Ordering::SeqCst));
-        Space { available, limit: Some(ByteCount::gib(1)) }
+    fn room(&self, _: &Path) -> Space {
+        let free = ByteCount::bytes(self.0.load(Ordering::SeqCst));
+        Space { free, used: ByteCount::ZERO, limit: Some(ByteCount::gib(1)) }
     }
 }
 
@@ -100,8 +100,8 @@ impl Scene {
         self.hub.counts(&format!("{REPOSITORY}/{path}"))
     }
 
-    pub(crate) async fn begin(&self, id: &str, files: Vec<FileWish>) {
-        self.downloads.begin(Job { id: JobId::new(id), files }).await.unwrap();
+    pub(crate) async fn begin(&self, id: &str, files: Vec<FileWish>) -> Run {
+        self.downloads.begin(Job { id: JobId::new(id), files }).await.unwrap()
     }
 
     /// The next end of any job.

@@ -1,6 +1,6 @@
 //! What people and programs ask of the owner beside loads: unload, pin, discard; and loads of models that others run.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,14 +11,22 @@ use types::{FailureClass, LoadFailure, ModelId, ModelKey};
 use super::{Owner, was_unloaded};
 use crate::demand::{Pending, Waiter};
 use crate::handle::{Loaded, NotPinned, NotUnloaded, Unloaded};
-use crate::library::Model;
+use crate::library::{FilesState, Model};
 use crate::ready::Afterwards;
 use crate::running::{Going, Running};
 
 /// An instance that is unloaded by hand lets requests in flight go on for this long.
 const UNLOAD_DRAIN: Duration = Duration::from_secs(300);
-/// A variant whose files are about to be deleted is not loaded for this long, unless somebody has looked since.
+/// A variant whose files are about to be deleted is not loaded for this long once nothing is left of it, unless somebody
+/// has found since that they are gone or others.
 const REST_AFTER_DISCARD: Duration = Duration::from_secs(5);
+
+/// The rest of a variant that was discarded.
+pub(super) struct Rest {
+    until: Instant,
+    /// The files that are about to be deleted.
+    files: Option<FilesState>,
+}
 
 impl Owner {
     pub(super) fn unload(&mut self, name: &str, reply: oneshot::Sender<Result<Unloaded, NotUnloaded>>) {
@@ -105,13 +113,52 @@ impl Owner {
             instance.afterwards = Afterwards::Forgotten;
             instance.leave(Duration::ZERO);
         }
-        let now = Instant::now();
-        self.discarded.retain(|_, until| *until > now);
-        self.discarded.insert(key.clone(), now + REST_AFTER_DISCARD);
         self.discards.push((key, gone));
     }
 
+    /// Discards it if nothing would be lost; whether it did.
+    pub(super) fn discard_if_unused(&mut self, key: &ModelKey) -> bool {
+        let is_waited_for = |pending: &Pending| {
+            // One that is still to be chosen may become any.
+            pending.key() == key || pending.open && pending.key().id == key.id
+        };
+        let is_used = self.instances.iter().any(|one| one.model.key == *key)
+            || self.pending.iter().any(is_waited_for)
+            || self.provided.contains(key)
+            || self.ready.has(key)
+            || !self.ready.is_gone(key);
+        if !is_used {
+            self.ready.release(key);
+            self.rest(key.clone());
+        }
+        !is_used
+    }
+
+    /// Nothing is left of it but its files: those may be deleted now.
+    pub(super) fn rest(&mut self, key: ModelKey) {
+        let now = Instant::now();
+        self.discarded.retain(|_, rest| rest.until > now);
+        let files = self.library.get(&key).map(|model| model.files_state());
+        self.discarded.insert(key, Rest { until: now + REST_AFTER_DISCARD, files });
+    }
+
+    /// Somebody looked: what was deleted, or is another file now, need not rest. Others' files may still be there only
+    /// because they are deleted right now.
+    pub(super) fn lift_rests(&mut self) {
+        let library = &self.library;
+        self.discarded.retain(|key, rest| {
+            let files = library.get(key).filter(|model| model.present).map(|model| model.files_state());
+            files.is_some() && files == rest.files
+        });
+    }
+
+    pub(super) fn all_discarded(&self) -> BTreeSet<ModelKey> {
+        let keys = self.discards.iter().map(|(key, _)| key).chain(self.discarded.keys());
+        keys.filter(|key| self.is_discarded(key)).cloned().collect()
+    }
+
     pub(super) fn is_discarded(&self, key: &ModelKey) -> bool {
-        self.discarded.get(key).is_some_and(|until| *until > Instant::now())
+        self.discards.iter().any(|(discarded, _)| discarded == key)
+            || self.discarded.get(key).is_some_and(|rest| rest.until > Instant::now())
     }
 }
