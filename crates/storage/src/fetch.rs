@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use hub::download::{Downloads, FileWish, Job, JobId, Refused, State};
+use hub::download::{Downloads, FileWish, Job, JobId, Refused, Run, State};
 use serde::{Deserialize, Serialize};
 use store::{DownloadRow, Store};
 use tokio::sync::watch;
@@ -77,6 +77,8 @@ struct Known {
     failed: Option<String>,
     /// What has come, once all has, while the node looks for it.
     come: Option<ByteCount>,
+    /// Which run of the hub's it is; what is told of an earlier one is of no interest.
+    run: Option<Run>,
     created: SystemTime,
 }
 
@@ -108,10 +110,18 @@ impl Fetches {
         self.forgotten.subscribe()
     }
 
-    /// All of a download has come, so many bytes: of which model it is.
-    pub(crate) fn come(&self, id: &JobId, bytes: ByteCount) -> Option<ModelKey> {
+    fn runs(&self, id: &JobId, run: Run) {
+        if let Some(known) = self.known().get_mut(id) {
+            known.run = Some(run);
+        }
+    }
+
+    /// All of a download has come, so many bytes: of which model it is. `run` is `None` where nobody told of its end.
+    pub(crate) async fn come(&self, id: &JobId, run: Option<Run>, bytes: ByteCount) -> Option<ModelKey> {
+        // One that is soon done may end before its beginning is written down.
+        let _changing = self.changing.lock().await;
         let mut known = self.known();
-        let known = known.get_mut(id)?;
+        let known = known.get_mut(id).filter(|known| run.is_none() || known.run == run)?;
         known.come = Some(bytes);
         Some(known.model.clone())
     }
@@ -135,7 +145,7 @@ impl Fetches {
             let created = crate::time::time(row.created_ms);
             let (files, then, failed) = (kept.files, kept.then, row.reason.clone());
             let model = row.file.clone();
-            let known = Known { model, files: files.clone(), then, failed, come: None, created };
+            let known = Known { model, files: files.clone(), then, failed, come: None, run: None, created };
             self.known().insert(id.clone(), known.clone());
             let job = Job { id: id.clone(), files };
             let begun = match row.state.as_str() {
@@ -147,9 +157,12 @@ impl Fetches {
                     begun => begun,
                 },
             };
-            if let Err(refused) = begun {
-                tracing::warn!(model = %row.file, "a download cannot go on: {refused}");
-                self.failed(&id, &refused.to_string()).await?;
+            match begun {
+                Ok(run) => self.runs(&id, run),
+                Err(refused) => {
+                    tracing::warn!(model = %row.file, "a download cannot go on: {refused}");
+                    self.fail(&id, &refused.to_string()).await?;
+                }
             }
         }
         Ok(())
@@ -162,7 +175,8 @@ impl Fetches {
         let earlier = self.known().get(&id).cloned();
         let then = then.or(earlier.as_ref().and_then(|known| known.then));
         let created = earlier.as_ref().map_or_else(SystemTime::now, |known| known.created);
-        let known = Known { model: model.clone(), files: files.clone(), then, failed: None, come: None, created };
+        let known =
+            Known { model: model.clone(), files: files.clone(), then, failed: None, come: None, run: None, created };
         self.save(&id, &known, "queued").await?;
         self.known().insert(id.clone(), known.clone());
         let begun = match self.downloads.begin(Job { id: id.clone(), files }).await {
@@ -173,11 +187,18 @@ impl Fetches {
                     self.save(&id, &known, "queued").await?;
                     self.known().insert(id.clone(), known);
                 }
-                self.downloads.resume(&id).await
+                let run = earlier.as_ref().and_then(|earlier| earlier.run);
+                self.downloads.resume(&id).await.map(|()| run)
             }
-            begun => begun,
+            begun => begun.map(Some),
         };
-        let Err(refused) = begun else { return Ok(()) };
+        let refused = match begun {
+            Ok(run) => {
+                run.into_iter().for_each(|run| self.runs(&id, run));
+                return Ok(());
+            }
+            Err(refused) => refused,
+        };
         match earlier {
             None => self.forget(&id).await?,
             // It is as it was.
@@ -244,7 +265,13 @@ impl Fetches {
     }
 
     /// A download has failed: the reason is kept.
-    pub(crate) async fn failed(&self, id: &JobId, reason: &str) -> Result<(), store::Error> {
+    pub(crate) async fn failed(&self, id: &JobId, run: Run, reason: &str) -> Result<(), store::Error> {
+        let _changing = self.changing.lock().await;
+        let is_of_it = self.known().get(id).is_some_and(|known| known.run == Some(run));
+        if is_of_it { self.fail(id, reason).await } else { Ok(()) }
+    }
+
+    async fn fail(&self, id: &JobId, reason: &str) -> Result<(), store::Error> {
         let known = self.known().get_mut(id).map(|known| {
             known.failed = Some(reason.to_owned());
             known.clone()

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use catalog::model_config::ModelConfig;
 use hub::Client;
-use hub::download::{Downloads, Ended, FileWish, JobId, JobView, Room, Space};
+use hub::download::{Downloads, Ended, FileWish, JobId, JobView, Room, Run, Source, Space};
 use node::{Entry, NotPinned, View};
 use serde_json::Value;
 use store::Store;
@@ -140,9 +140,9 @@ enum Place {
 }
 
 impl Room for Disk {
-    fn room(&self) -> Space {
-        let usage = self.usage();
-        Space { available: usage.available(), limit: usage.limit }
+    fn room(&self, folder: &Path) -> Space {
+        let usage = self.usage_at(folder);
+        Space { free: usage.free_for_models(), used: usage.used, limit: usage.limit }
     }
 }
 
@@ -425,7 +425,9 @@ impl Storage {
     ) -> Result<(), Error> {
         // What rests or failed has a part here already; the hub knows how much.
         let is_new = !self.fetches().iter().any(|fetch| fetch.model == *model);
-        let usage = self.usage();
+        let is_of_hub = files.iter().any(|file| matches!(file.source, Source::Hub { .. }));
+        let folder = if is_of_hub { &self.0.config.hf_cache } else { &self.0.config.models_dir };
+        let usage = self.0.disk.usage_at(folder);
         if let Some(required) = declared.filter(|&required| is_new && required > usage.available()) {
             let (model, available) = (model.clone(), usage.available());
             return Err(Error::NoRoom { model, available, required, limit: usage.limit });
@@ -710,10 +712,9 @@ impl Storage {
         let (mut cleaned, mut failed) = (Cleaned::default(), None);
         for one in self.cleanup_candidates() {
             // Somebody may have asked for it meanwhile.
-            if self.state(&one.key) != RuntimeState::Unloaded {
+            if !self.0.node.discard_if_unused(&one.key).await {
                 continue;
             }
-            self.0.node.discard(&one.key).await;
             match self.0.delete(&one).await {
                 Ok(freed) => {
                     tracing::info!(model = %one.key, %freed, "deleted: nobody used it");
@@ -882,11 +883,11 @@ impl Inner {
     }
 
     /// A download has ended well: its model can be asked for, and is loaded if that was asked for.
-    async fn arrived(self: &Arc<Self>, id: &JobId, files: &[PathBuf]) -> Result<(), Error> {
+    async fn arrived(self: &Arc<Self>, id: &JobId, run: Option<Run>, files: &[PathBuf]) -> Result<(), Error> {
         let length = |path: &PathBuf| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
         let bytes = files.iter().map(length).map(ByteCount::bytes).sum();
         let _changing = self.changing.lock().await;
-        let Some(model) = self.fetches.come(id, bytes) else { return Ok(()) };
+        let Some(model) = self.fetches.come(id, run, bytes).await else { return Ok(()) };
         tracing::info!(%model, "downloaded");
         // It is here, whether or not that can be written down.
         let written = self.remembered.downloaded(&model, SystemTime::now()).await;
@@ -960,15 +961,15 @@ async fn follow_downloads(inner: Arc<Inner>, mut ended: broadcast::Receiver<Ende
             () = stop.cancelled() => return,
         };
         let kept = match event {
-            Ok(Ended::Finished { id, files }) => inner.arrived(&id, &files).await,
-            Ok(Ended::Failed { id, failure }) => {
+            Ok(Ended::Finished { id, run, files }) => inner.arrived(&id, Some(run), &files).await,
+            Ok(Ended::Failed { id, run, failure }) => {
                 tracing::warn!(download = %id, "a download failed: {failure}");
-                inner.fetches.failed(&id, &failure.to_string()).await.map_err(Error::from)
+                inner.fetches.failed(&id, run, &failure.to_string()).await.map_err(Error::from)
             }
             // Hundreds ended at once. What the hub does not know any more has come.
             Err(broadcast::error::RecvError::Lagged(_)) => {
                 for id in inner.fetches.lost() {
-                    if let Err(error) = inner.arrived(&id, &[]).await {
+                    if let Err(error) = inner.arrived(&id, None, &[]).await {
                         tracing::warn!(error = &error as &dyn std::error::Error, "the end of a download is not kept");
                     }
                 }

@@ -35,11 +35,16 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// What may still be written for models.
-    pub fn available(&self) -> ByteCount {
+    /// What is free of the disk but for the head-room.
+    pub(crate) fn free_for_models(&self) -> ByteCount {
         // A hundredth of a small disk is enough.
         let head_room = HEAD_ROOM_MAX.min(ByteCount::bytes(self.total.as_u64() / 100));
-        let free = self.free.saturating_sub(head_room);
+        self.free.saturating_sub(head_room)
+    }
+
+    /// What may still be written for models.
+    pub fn available(&self) -> ByteCount {
+        let free = self.free_for_models();
         self.limit.map_or(free, |limit| free.min(limit.saturating_sub(self.used)))
     }
 }
@@ -58,8 +63,14 @@ impl Disk {
         self.limit.store(limit.map_or(0, ByteCount::as_u64), Ordering::Relaxed);
     }
 
+    /// The disk of the models folder.
     pub(crate) fn usage(&self) -> Usage {
-        let (total, free) = space(&self.folder).unwrap_or_default();
+        self.usage_at(&self.folder)
+    }
+
+    /// The disk that `folder` is, or will be, on; the limit is for all together.
+    pub(crate) fn usage_at(&self, folder: &Path) -> Usage {
+        let (total, free) = space(folder).unwrap_or_default();
         let view = self.node.view();
         let view = view.borrow();
         let here: ByteCount = view.library.models().map(|model| model.weights()).sum();
