@@ -261,6 +261,8 @@ impl Ready {
         let there = |model: &Arc<Model>| model.present && !model.files.is_empty();
         let Some(model) = around.library.get(&key).filter(there) else { return };
         if around.discarded.contains(&key) {
+            // Should its files stay after all, there will be another try.
+            self.left_out.insert(key, asked);
             return;
         }
         let is_pinned = |model: &Model| model.is_pinned(around.pinned);

@@ -106,11 +106,48 @@ async fn a_failed_job_is_shown_until_it_is_begun_again() {
     assert!(matches!(&shown.state, State::Failed(failure) if failure.to_string() == reason), "{shown:?}");
     assert_eq!(scene.downloads.resume(&id("fail")).await, Err(Refused::Unknown));
     scene.hub.put_file("late", "now it is there");
-    scene.begin("fail", vec![scene.file("late")]).await;
-    assert!(matches!(scene.ended().await, Ended::Finished { .. }));
+    let again = scene.begin("fail", vec![scene.file("late")]).await;
+    assert!(matches!(scene.ended().await, Ended::Finished { run, .. } if run == again));
+    let other = scene.begin("fail", vec![scene.file("absent")]).await;
+    assert!(matches!(scene.ended().await, Ended::Failed { run, .. } if run == other && other > again));
     scene.fail(scene.file("absent")).await;
     scene.downloads.cancel(&id("fail")).await.unwrap();
     eventually("it is gone", async || scene.job("fail").is_none().then_some(())).await;
+}
+
+#[tokio::test]
+async fn what_is_begun_while_its_predecessor_is_cancelled_comes_after_it() {
+    let scene = scene();
+    let expected = scene.hub.put_file("x", Content::Random { seed: 3, size: 4 * MIB });
+    scene.hub.fault("files/x", Fault::Slow(4 * MIB));
+    let job = Job { id: id("x"), files: vec![scene.file("x")] };
+    let mut run = scene.downloads.begin(job.clone()).await.unwrap();
+    // The first may be gone before the next comes, but not each time.
+    for _ in 0..10 {
+        scene.comes("x", 1).await;
+        let x = id("x");
+        let (cancelled, next) = tokio::join!(scene.downloads.cancel(&x), scene.downloads.begin(job.clone()));
+        cancelled.unwrap();
+        let next = next.unwrap();
+        assert!(next > run);
+        run = next;
+    }
+    scene.hub.mend("files/x");
+    scene.downloads.pause(&id("x")).await.unwrap();
+    scene.downloads.resume(&id("x")).await.unwrap();
+    let Ended::Finished { files, run: ended, .. } = scene.ended().await else { panic!("it failed") };
+    assert_eq!((sha256(&files[0]), ended), (expected, run));
+}
+
+#[tokio::test]
+async fn room_is_asked_for_where_files_will_be() {
+    let scene = scene();
+    scene.hub.put(REPOSITORY, "x.gguf", "small");
+    scene.hub.put_file("y", "small");
+    scene.fetch(vec![of_hub("x.gguf"), scene.file("y")]).await;
+    let asked = scene.room.asked.lock().unwrap().clone();
+    assert!(asked.contains(&scene.cache()) && asked.contains(&scene.path("")), "{asked:?}");
+    assert_eq!(asked.len(), 2, "{asked:?}");
 }
 
 #[tokio::test]
@@ -148,7 +185,7 @@ async fn room_that_goes_while_it_comes_ends_it() {
     scene.hub.fault("files/big", Fault::Slow(100 * MIB));
     scene.begin("x", vec![scene.file("big")]).await;
     scene.comes("x", MIB).await;
-    scene.room.0.store(MIB, Ordering::SeqCst);
+    scene.room.free.store(MIB, Ordering::SeqCst);
     let Ended::Failed { failure, .. } = scene.ended().await else { panic!("it was done") };
     assert_eq!(failure.class(), Class::NoRoom);
     assert!(failure.to_string().contains("are still to be written and 1.0 MiB are free"), "{failure}");
@@ -225,4 +262,37 @@ async fn a_job_that_was_paused_before_a_restart_stays_so() {
     let Ended::Finished { files, .. } = scene.ended().await else { panic!("it failed") };
     assert_eq!(sha256(&files[0]), expected);
     assert!(scene.hub.counts("files/x").bytes < 5 * MIB);
+}
+
+#[tokio::test]
+async fn what_failed_before_a_restart_can_be_cancelled_offline() {
+    let scene = scene();
+    let sha256 = scene.hub.put(REPOSITORY, "x.gguf", Content::Random { seed: 3, size: 4 * MIB });
+    scene.hub.put_file("y", Content::Random { seed: 4, size: 4 * MIB });
+    let file = format!("{REPOSITORY}/x.gguf");
+    scene.hub.fault(&file, Fault::Slow(4 * MIB));
+    scene.hub.fault("files/y", Fault::Slow(4 * MIB));
+    let wish = FileWish { sha256: Some(sha256), ..of_hub("x.gguf") };
+    let jobs = [("x", wish), ("y", scene.file("y"))].map(|(name, wish)| Job { id: id(name), files: vec![wish] });
+    for job in &jobs {
+        scene.downloads.begin(job.clone()).await.unwrap();
+        scene.comes(job.id.as_str(), MIB).await;
+    }
+    let scene = scene.restart(Script { offline: true, ..Script::default() }).await;
+    let asked = scene.hub.asked().len();
+    let left = |scene: &Scene| {
+        let files = files_under(&scene.cache()).into_iter().chain(files_under(&scene.path("")));
+        files.filter(|file| file.contains("incomplete") || file.contains("partial")).count()
+    };
+    assert_eq!(left(&scene), 3);
+    for job in jobs {
+        let (id, name) = (job.id.clone(), job.id.to_string());
+        scene.downloads.begin_paused(job).await.unwrap();
+        let shown = scene.wait(&name, "is shown", |_| true).await;
+        assert!(matches!(shown.state, State::Paused) && shown.bytes_done >= ByteCount::mib(1), "{shown:?}");
+        assert_eq!(scene.downloads.resume(&id).await, Err(Refused::Offline));
+        scene.downloads.cancel(&id).await.unwrap();
+    }
+    assert_eq!(left(&scene), 0);
+    assert_eq!(scene.hub.asked().len(), asked, "nobody was asked");
 }

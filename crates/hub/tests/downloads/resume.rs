@@ -22,7 +22,7 @@ async fn child_that_downloads() {
     let cache = std::path::PathBuf::from(std::env::var("HF_HUB_CACHE").unwrap());
     let config = hub::download::Config::new(cache);
     let (tracker, stop) = Default::default();
-    let room = std::sync::Arc::new(crate::support::Limit(u64::MAX.into()));
+    let room = std::sync::Arc::new(crate::support::Limit::new(u64::MAX));
     let client = client(url, &Script::default());
     let downloads = hub::download::Downloads::start(config, &client, room, &tracker, stop).unwrap();
     let mut ends = downloads.events();

@@ -1,5 +1,6 @@
 //! Where a download test begins: a fake hub, a cache, and downloads between them.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -31,11 +32,22 @@ pub(crate) struct Scene {
 
 /// As much room as a test allows.
 #[derive(Debug)]
-pub(crate) struct Limit(pub(crate) AtomicU64);
+pub(crate) struct Limit {
+    pub(crate) free: AtomicU64,
+    /// Of which folders it was asked.
+    pub(crate) asked: std::sync::Mutex<BTreeSet<PathBuf>>,
+}
+
+impl Limit {
+    pub(crate) fn new(free: u64) -> Self {
+        Self { free: free.into(), asked: std::sync::Mutex::default() }
+    }
+}
 
 impl Room for Limit {
-    fn room(&self, _: &Path) -> Space {
-        let free = ByteCount::bytes(self.0.load(Ordering::SeqCst));
+    fn room(&self, folder: &Path) -> Space {
+        self.asked.lock().unwrap().insert(folder.to_owned());
+        let free = ByteCount::bytes(self.free.load(Ordering::SeqCst));
         Space { free, used: ByteCount::ZERO, limit: Some(ByteCount::gib(1)) }
     }
 }
@@ -61,7 +73,7 @@ pub(crate) fn scene() -> Scene {
 impl Scene {
     pub(crate) fn new(script: Script) -> Self {
         let (hub, folder) = (FakeHub::start(), tempfile::tempdir().unwrap());
-        let room = Arc::new(Limit(script.room.into()));
+        let room = Arc::new(Limit::new(script.room));
         let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
         let client = client(&hub.url(), &script);
         let downloads = start(&client, folder.path(), script.concurrent_max, room.clone(), &tracker, stop.clone());

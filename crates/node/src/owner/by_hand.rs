@@ -145,11 +145,14 @@ impl Owner {
     /// Somebody looked: what was deleted, or is another file now, need not rest. Others' files may still be there only
     /// because they are deleted right now.
     pub(super) fn lift_rests(&mut self) {
-        let library = &self.library;
+        let (library, before) = (&self.library, self.discarded.len());
         self.discarded.retain(|key, rest| {
             let files = library.get(key).filter(|model| model.present).map(|model| model.files_state());
             files.is_some() && files == rest.files
         });
+        if self.discarded.len() < before {
+            self.ready.try_again();
+        }
     }
 
     pub(super) fn all_discarded(&self) -> BTreeSet<ModelKey> {

@@ -166,6 +166,15 @@ async fn nothing_is_left_of_what_is_discarded() {
     std::fs::remove_file(stage.model_file("a")).unwrap();
     run.node.look().await;
     assert!(matches!(run.refused("a").await, Unavailable::NotFound { .. }));
+    // That says nothing of the other, which somebody else may be deleting right now.
+    assert!(matches!(run.refused("b").await, Unavailable::Unloaded { .. }));
+    run.keep_ready(&[]).await;
+    run.keep_ready(&["b"]).await;
+    assert!(run.node.view().borrow().ready.is_empty(), "nor do its weights come back");
+    let file = std::fs::File::options().write(true).open(stage.model_file("b")).unwrap();
+    file.set_modified(std::time::UNIX_EPOCH + LONG).unwrap();
+    run.node.look().await;
+    run.until_ready(&["b"]).await;
     run.load("b").await;
     run.end().await;
 }
@@ -178,6 +187,54 @@ async fn who_waits_for_what_is_discarded_is_told() {
     run.until("a loads", |view| !view.instances.is_empty()).await;
     tokio::time::timeout(LONG, run.node.discard(&key("a"))).await.unwrap();
     assert!(matches!(caller.await.unwrap(), Err(Unavailable::Unloaded { .. })));
+    run.end().await;
+}
+
+#[tokio::test]
+async fn who_asks_for_what_is_being_discarded_does_not_bring_it_back() {
+    // It takes longer to end than a variant rests.
+    let stage = Stage::new(&[("a", "--fake-ignore-term")]).with(|config| {
+        config.policy.patience.stop = Duration::from_secs(6);
+    });
+    let run = stage.start().await;
+    drop(run.lease("a").await);
+    let (node, pid) = (run.node.clone(), run.pid_of("a").await);
+    let mut discard = run.tracker.spawn(async move { node.discard(&key("a")).await });
+    run.until("a leaves", |view: &View| view.instances.iter().any(|one| one.leaving)).await;
+    let mut asked = 0;
+    while tokio::time::timeout(SHORT, &mut discard).await.is_err() {
+        assert!(matches!(run.refused("a").await, Unavailable::Unloaded { .. }));
+        run.node.look().await;
+        asked += 1;
+        assert!(asked < 1000, "it is never gone");
+    }
+    assert!(!is_alive(pid));
+    assert!(matches!(run.refused("a").await, Unavailable::Unloaded { .. }), "its files are being deleted now");
+    run.end().await;
+}
+
+#[tokio::test]
+async fn only_what_nobody_uses_is_discarded_by_the_way() {
+    let stage = roomy(one_place()).with(|config| config.patience = LONG);
+    let run = stage.start().await;
+    let discarded = async |name| run.node.discard_if_unused(&key(name)).await;
+    let lease = run.lease("a").await;
+    let other = run.ask("b");
+    run.waits_for("b", 1).await;
+    assert!(!discarded("a").await, "it runs");
+    assert!(!discarded("b").await, "it is waited for");
+    drop(lease);
+    drop(other.await.unwrap().expect("it was not told off"));
+    run.keep_ready(&["a"]).await;
+    run.until_ready(&["a"]).await;
+    assert!(!discarded("a").await, "its weights are kept");
+    run.until_ready(&["a"]).await;
+    run.keep_ready(&[]).await;
+    run.until_ready(&[]).await;
+    assert!(discarded("a").await);
+    assert!(matches!(run.refused("a").await, Unavailable::Unloaded { .. }), "its file is about to go");
+    assert!(!discarded("b").await);
+    drop(run.lease("b").await);
     run.end().await;
 }
 
