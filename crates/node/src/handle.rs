@@ -20,7 +20,7 @@ use crate::view::{View, WaitingView};
 pub(crate) enum Command {
     Want { name: String, context: Option<u64>, waiter: Waiter },
     Unload { name: String, reply: oneshot::Sender<Result<Unloaded, NotUnloaded>> },
-    Pin { name: String, pinned: bool, reply: oneshot::Sender<Result<ModelId, NotPinned>> },
+    Pin { name: String, pinned: bool, reply: oneshot::Sender<Result<ModelId, NotPinned>>, shown: oneshot::Sender<()> },
     KeepReady { models: BTreeSet<ModelKey>, shown: oneshot::Sender<()> },
     Discard { model: ModelKey, gone: oneshot::Sender<()> },
     DiscardIfUnused { model: ModelKey, discarded: oneshot::Sender<bool> },
@@ -141,15 +141,19 @@ impl Handle {
     }
 
     /// Pins the model that `name` means in all its variants, or unpins it. A pinned one is not unloaded to make room, nor
-    /// for being unused. It need not be loaded. Answers with its id.
+    /// for being unused. It need not be loaded. Answers with its id once the view shows it.
     ///
     /// # Errors
     /// [`NotPinned`].
     pub async fn pin(&self, name: &str, pinned: bool) -> Result<ModelId, NotPinned> {
         let (reply, answer) = oneshot::channel();
-        let command = Command::Pin { name: name.to_owned(), pinned, reply };
+        let (shown, done) = oneshot::channel();
+        let command = Command::Pin { name: name.to_owned(), pinned, reply, shown };
         self.commands.send(command).await.map_err(|_| NotPinned::Stopping)?;
-        answer.await.unwrap_or(Err(NotPinned::Stopping))
+        let answer = answer.await.unwrap_or(Err(NotPinned::Stopping));
+        // A node that stops shows nothing any more.
+        let _stopping = done.await;
+        answer
     }
 
     /// Says which variants' weights are to stay in RAM while they are not loaded, in place of all that was said before.

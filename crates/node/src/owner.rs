@@ -169,7 +169,8 @@ impl Owner {
         match command {
             Command::Want { name, context, waiter } => self.want(&name, context, waiter),
             Command::Unload { name, reply } => self.unload(&name, reply),
-            Command::Pin { name, pinned, reply } => {
+            Command::Pin { name, pinned, reply, shown } => {
+                self.to_be_shown.push(shown);
                 let _left = reply.send(self.pin(&name, pinned));
             }
             Command::KeepReady { models, shown } => {

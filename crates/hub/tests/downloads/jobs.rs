@@ -170,10 +170,10 @@ async fn nothing_is_begun_that_does_not_fit_beside_the_others() {
     assert!(refused.to_string().contains("7.0 MiB are needed and"), "{refused}");
     assert!(refused.to_string().contains("within the storage limit of 1.0 GiB"), "{refused}");
     begin("b", 6).await.unwrap();
-    // One that is only queued has its room too.
-    begin("c", 1).await.unwrap_err();
+    // One that is only queued has its room too. Some of it has come by now: on a busy machine perhaps one MiB.
+    begin("c", 3).await.unwrap_err();
     scene.downloads.pause(&id("b")).await.unwrap();
-    begin("c", 1).await.unwrap_err();
+    begin("c", 3).await.unwrap_err();
     scene.downloads.cancel(&id("b")).await.unwrap();
     begin("c", 4).await.unwrap();
 }
