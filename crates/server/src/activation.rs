@@ -4,12 +4,16 @@ use std::time::Duration;
 
 use node::Handle;
 use route::{Activate, Activation as Activating, Unavailable};
-use storage::{Begun, Error, Load, Storage};
+use storage::{Begun, Error, Fetch, Load, Storage};
+use types::{FailureClass, LoadFailure, ModelKey};
 
 /// When a client may look again at a download of which nobody knows how long it takes.
 const RETRY_AFTER: Duration = Duration::from_secs(10);
 /// The longest a client is told to wait: it may well be faster.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
+/// A download that failed is not begun again by requests for so long: they would never be told why, and what comes wrong
+/// would come wrong for ever. Who asks for the download itself, or for a load, has it begun at once.
+const REST: Duration = Duration::from_secs(60);
 
 /// Asks the node, after seeing to it that there is something to load.
 pub(crate) struct Activation {
@@ -24,6 +28,13 @@ impl Activation {
 
     /// Has the files fetched that a load needs; an answer only where there is something to wait for.
     async fn fetch(&self, name: &str) -> Result<(), Unavailable> {
+        if let Ok(Fetch { model, error: Some(reason), failed_for, .. }) = self.storage.fetch_of(name, None) {
+            let retry_after = REST.saturating_sub(failed_for.unwrap_or_default());
+            if retry_after > Duration::ZERO {
+                let failure = not_here(model, &reason);
+                return Err(Unavailable::Resting { failure, retry_after });
+            }
+        }
         let load = Load { context: None };
         let model = match self.storage.ensure(name, None, Some(load)).await {
             Ok(Begun::Downloading(model)) => model,
@@ -31,6 +42,7 @@ impl Activation {
             Err(Error::NoRoom { model, available, required, limit }) => {
                 return Err(Unavailable::StorageFull { model, available, required, limit });
             }
+            Err(Error::Refused { model, reason }) => return Err(Unavailable::LoadFailed(not_here(model, &reason))),
             // The node says best what is missing.
             Err(error) => {
                 tracing::debug!(
@@ -46,6 +58,17 @@ impl Activation {
         let percent = fetch.map_or(0.0, |fetch| fetch.percent());
         Err(Unavailable::Downloading { model, percent, retry_after })
     }
+}
+
+/// The failure to load what could not be fetched.
+fn not_here(model: ModelKey, reason: &str) -> Box<LoadFailure> {
+    Box::new(LoadFailure {
+        model,
+        context_requested: None,
+        class: FailureClass::FileNotFound,
+        message: format!("its files are not here, and the download failed: {reason}"),
+        engine_log: String::new(),
+    })
 }
 
 impl Activate for Activation {

@@ -14,6 +14,7 @@ use hub::download::{Downloads, FileWish, Job, JobId, Refused, State};
 use serde::{Deserialize, Serialize};
 use store::{DownloadRow, Store};
 use tokio::sync::watch;
+use tokio::time::Instant;
 use types::{ByteCount, ModelKey};
 
 use crate::error::Error;
@@ -51,6 +52,8 @@ pub struct Fetch {
     pub eta: Option<Duration>,
     /// Why it failed.
     pub error: Option<String>,
+    /// How long ago; of one that failed before a restart, since that.
+    pub failed_for: Option<Duration>,
 }
 
 /// What is to be done once the files are here.
@@ -75,6 +78,7 @@ struct Known {
     then: Option<Load>,
     /// Why it failed, as far as the hub does not say itself: before a restart.
     failed: Option<String>,
+    failed_at: Option<Instant>,
     /// What has come, once all has, while the node looks for it.
     come: Option<ByteCount>,
     created: SystemTime,
@@ -127,7 +131,8 @@ impl Fetches {
             let created = crate::time::time(row.created_ms);
             let (files, then, failed) = (kept.files, kept.then, row.reason.clone());
             let model = row.file.clone();
-            let known = Known { model, files: files.clone(), then, failed, come: None, created };
+            let failed_at = failed.as_ref().map(|_| Instant::now());
+            let known = Known { model, files: files.clone(), then, failed, failed_at, come: None, created };
             self.known().insert(id.clone(), known.clone());
             let job = Job { id: id.clone(), files };
             let begun = match row.state.as_str() {
@@ -149,7 +154,8 @@ impl Fetches {
         let earlier = self.known().get(&id).cloned();
         let then = then.or(earlier.as_ref().and_then(|known| known.then));
         let created = earlier.as_ref().map_or_else(SystemTime::now, |known| known.created);
-        let known = Known { model: model.clone(), files: files.clone(), then, failed: None, come: None, created };
+        let (failed, failed_at, come) = (None, None, None);
+        let known = Known { model: model.clone(), files: files.clone(), then, failed, failed_at, come, created };
         self.save(&id, &known, "queued").await?;
         self.known().insert(id.clone(), known);
         let begun = match self.downloads.begin(Job { id: id.clone(), files }).await {
@@ -213,6 +219,7 @@ impl Fetches {
     pub(crate) async fn failed(&self, id: &JobId, reason: &str) -> Result<(), store::Error> {
         let known = self.known().get_mut(id).map(|known| {
             known.failed = Some(reason.to_owned());
+            known.failed_at = Some(Instant::now());
             known.clone()
         });
         match known {
@@ -227,6 +234,7 @@ impl Fetches {
         let mut known: Vec<(JobId, Known)> = self.known().iter().map(|(id, one)| (id.clone(), one.clone())).collect();
         known.sort_by_key(|(_, one)| one.created);
         let fetch = |(id, known): (JobId, Known)| {
+            let failed_for = known.failed_at.map(|at| at.elapsed());
             let Some(job) = jobs.iter().find(|job| job.id == id) else {
                 return Fetch {
                     model: known.model,
@@ -241,6 +249,7 @@ impl Fetches {
                     bytes_per_second: 0,
                     eta: None,
                     error: known.failed,
+                    failed_for,
                 };
             };
             let (phase, error) = match &job.state {
@@ -258,6 +267,7 @@ impl Fetches {
                 bytes_per_second: job.bytes_per_second,
                 eta: job.eta,
                 error,
+                failed_for,
             }
         };
         known.into_iter().map(fetch).collect()
