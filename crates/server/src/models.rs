@@ -19,6 +19,7 @@ use http::{HeaderMap, Method, StatusCode};
 use node::{Handle, InstanceView, Loaded, Model, NotPinned, NotUnloaded, ReadyView, Unloaded, View};
 use route::Unavailable;
 use storage::{Begun, Error, Flag, RuntimeState, Storage};
+use tokio_util::sync::CancellationToken;
 use types::{ByteCount, DeviceName, InstanceState, MemoryUse, ModelKey, Provider};
 
 use crate::model_path::{self, Matter};
@@ -36,10 +37,12 @@ const CONTEXT_UNSAID: u64 = 4096;
 pub(crate) struct Models {
     pub(crate) node: Handle,
     pub(crate) storage: Storage,
+    /// Ends what waits for a download: that goes on when snug does.
+    pub(crate) stopping: CancellationToken,
 }
 
 /// `GET /api/models`.
-pub(crate) async fn available(State(Models { node, storage }): State<Models>) -> Json<AvailableModels> {
+pub(crate) async fn available(State(Models { node, storage, .. }): State<Models>) -> Json<AvailableModels> {
     let view = node.view().borrow().clone();
     let row = |model: &Arc<Model>| {
         let row = available_model(&view, model, storage.state(&model.key));
@@ -58,7 +61,7 @@ pub(crate) async fn loaded(State(models): State<Models>) -> Json<LoadedModels> {
 
 /// `POST` below `/api/models/`; names may hold slashes, raw or encoded.
 pub(crate) async fn act(
-    State(Models { node, storage }): State<Models>,
+    State(Models { node, storage, stopping }): State<Models>,
     Path(path): Path<String>,
     RawQuery(query): RawQuery,
     request: Request,
@@ -70,7 +73,7 @@ pub(crate) async fn act(
             let mut wish = LoadQuery::read(query)?;
             let headers = request.headers().clone();
             wish.read_body(request).await?;
-            load(node, storage, name, wish, &headers).await
+            load(node, storage, stopping, name, wish, &headers).await
         }
         Matter::Unload => nothing_asked(query).map(|()| unload(&node, name))?.await,
         Matter::Pin | Matter::Unpin => {
@@ -107,13 +110,15 @@ pub(crate) async fn remove(
 
 /// `GET` below `/api/models/`.
 pub(crate) async fn look(
-    State(Models { storage, .. }): State<Models>,
+    State(Models { storage, stopping, .. }): State<Models>,
     Path(path): Path<String>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     match meant(&Method::GET, &path)? {
-        (name, Matter::Download) => downloads::status(&storage, name, variant(query.as_deref())?.as_deref(), &headers),
+        (name, Matter::Download) => {
+            downloads::status(&storage, stopping, name, variant(query.as_deref())?.as_deref(), &headers)
+        }
         (_, matter) => Err(not_allowed(&Method::GET, &path, matter)),
     }
 }
@@ -147,6 +152,7 @@ fn nothing_asked(query: Option<&str>) -> Result<(), ApiError> {
 async fn load(
     node: Handle,
     storage: Storage,
+    stopping: CancellationToken,
     name: &str,
     wish: LoadQuery,
     headers: &HeaderMap,
@@ -172,7 +178,7 @@ async fn load(
     };
     let wants_events = headers.get(ACCEPT).is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
     if wants_events {
-        let events = Sse::new(load_events(node, storage, name, context, coming));
+        let events = Sse::new(load_events(node, storage, stopping, name, context, coming));
         return Ok(events.keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response());
     }
     if let Some(model) = coming {
@@ -320,6 +326,7 @@ fn load_answer(loaded: &Loaded) -> LoadAnswer {
 fn load_events(
     node: Handle,
     storage: Storage,
+    stopping: CancellationToken,
     name: String,
     context: Option<u64>,
     coming: Option<ModelKey>,
@@ -337,7 +344,8 @@ fn load_events(
     let (arriving, progressing) = (storage.clone(), storage.fetch_changes());
     let outcome = Box::pin(async move {
         if let Some(model) = coming {
-            arriving.arrival(&model).await.map_err(refused)?;
+            let arrived = stopping.run_until_cancelled(arriving.arrival(&model)).await;
+            arrived.ok_or(Unavailable::Stopping)?.map_err(refused)?;
         }
         node.load(&asked, context).await.map_err(load_error)
     });

@@ -92,7 +92,7 @@ pub(crate) fn router(parts: Parts) -> Readable {
     let open = slashed(open, "/openapi.json", only("GET, HEAD", get(document).with_state(openapi)));
 
     // What happens and happened.
-    let models = Models { node: node.clone(), storage: storage.clone() };
+    let models = Models { node: node.clone(), storage: storage.clone(), stopping: logs.stopping.clone() };
     let stats_state = Stats { models: models.clone(), advice: advice.clone(), telemetry };
     let stats = slashed(Router::new(), "/api/stats", only("GET, HEAD", get(stats::snapshot)));
     let stats = slashed(stats, "/api/stats/history", only("GET, HEAD", get(stats::history)));
