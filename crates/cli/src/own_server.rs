@@ -27,7 +27,8 @@ pub(crate) async fn or_the_one_that_runs(
     let flags = Flags {
         host: Some("127.0.0.1".to_owned()),
         port: Some("0".to_owned()),
-        log_level: Some("warn".to_owned()),
+        // What matters the command says itself.
+        log_level: Some("error".to_owned()),
         keep_engines: true,
         ..Flags::default()
     };

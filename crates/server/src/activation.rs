@@ -11,6 +11,9 @@ use types::{FailureClass, LoadFailure};
 const RETRY_AFTER: Duration = Duration::from_secs(10);
 /// The longest a client is told to wait: it may well be faster.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
+/// A download that failed is not begun again by requests for so long: they would never be told why, and what comes wrong
+/// would come wrong for ever. Who asks for the download itself, or for a load, has it begun at once.
+const REST: Duration = Duration::from_secs(60);
 
 /// Asks the node, after seeing to it that there is something to load.
 pub(crate) struct Activation {
@@ -38,6 +41,7 @@ impl Activation {
             Err(Error::NoRoom { model, available, required, limit }) => {
                 return Err(Unavailable::StorageFull { model, available, required, limit });
             }
+            Err(Error::Refused { model, reason }) => return Err(Unavailable::LoadFailed(not_here(model, &reason))),
             // The node says best what is missing.
             Err(error) => {
                 tracing::debug!(

@@ -12,6 +12,7 @@ use futures_util::stream::{Stream, StreamExt as _};
 use gateway::ApiError;
 use http::header::ACCEPT;
 use http::{HeaderMap, StatusCode};
+use route::Unavailable;
 use storage::{Begun, Error, Fetch, Phase, RuntimeState, Storage};
 use tokio_util::sync::CancellationToken;
 use types::{ByteCount, ModelKey};
@@ -71,6 +72,7 @@ pub(crate) async fn cancel(storage: &Storage, name: &str, variant: Option<&str>)
 /// `GET …/download`; as it goes on for who accepts events.
 pub(crate) fn status(
     storage: &Storage,
+    stopping: CancellationToken,
     name: &str,
     variant: Option<&str>,
     headers: &HeaderMap,
@@ -87,11 +89,17 @@ pub(crate) fn status(
     Ok(events.keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response())
 }
 
-/// `progress` whenever there is some, then `done` or `error`: each with the status as `GET` tells it.
-fn events(storage: Storage, name: String, variant: Option<String>) -> impl Stream<Item = Result<Event, Infallible>> {
+/// `progress` whenever there is some, then `done` or `error`: each with the status as `GET` tells it. When snug stops, an
+/// `error` that says so.
+fn events(
+    storage: Storage,
+    stopping: CancellationToken,
+    name: String,
+    variant: Option<String>,
+) -> impl Stream<Item = Result<Event, Infallible>> {
     let (progress, over) = (storage.fetch_changes(), storage.fetches_over());
     futures_util::stream::unfold(Some((progress, over, None)), move |watched| {
-        let (storage, name, variant) = (storage.clone(), name.clone(), variant.clone());
+        let (storage, stopping, name, variant) = (storage.clone(), stopping.clone(), name.clone(), variant.clone());
         async move {
             let (mut progress, mut over, mut shown) = watched?;
             loop {
@@ -110,13 +118,16 @@ fn events(storage: Storage, name: String, variant: Option<String>) -> impl Strea
                     shown = status;
                     return Some((Ok(data), (!is_last).then_some((progress, over, shown))));
                 }
-                // Both only wait for a change, and miss none when the other is taken.
+                // All only wait, and miss nothing when another is taken.
                 let stopped = tokio::select! {
                     changed = progress.changed() => changed.is_err(),
                     changed = over.changed() => changed.is_err(),
+                    () = stopping.cancelled() => true,
                 };
                 if stopped {
-                    return None;
+                    let message = "snug is stopping; the download goes on when it is started again";
+                    let error = ApiError { message: message.to_owned(), ..Unavailable::Stopping.into() };
+                    return Some((Ok(json_event("error", &error.body())), None));
                 }
             }
         }

@@ -73,7 +73,7 @@ pub(crate) async fn act(
             let mut wish = LoadQuery::read(query)?;
             let headers = request.headers().clone();
             wish.read_body(request).await?;
-            load(node, storage, name, wish, &headers).await
+            load(node, storage, stopping, name, wish, &headers).await
         }
         Matter::Unload => nothing_asked(query).map(|()| unload(&node, name))?.await,
         Matter::Pin | Matter::Unpin => {
@@ -165,6 +165,7 @@ fn nothing_asked(query: Option<&str>) -> Result<(), ApiError> {
 async fn load(
     node: Handle,
     storage: Storage,
+    stopping: CancellationToken,
     name: &str,
     wish: LoadQuery,
     headers: &HeaderMap,
@@ -190,7 +191,7 @@ async fn load(
     };
     let wants_events = headers.get(ACCEPT).is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
     if wants_events {
-        let events = Sse::new(load_events(node, storage, name, context, coming));
+        let events = Sse::new(load_events(node, storage, stopping, name, context, coming));
         return Ok(events.keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response());
     }
     if let Some(model) = coming {
@@ -326,6 +327,7 @@ fn load_answer(loaded: &Loaded) -> LoadAnswer {
 fn load_events(
     node: Handle,
     storage: Storage,
+    stopping: CancellationToken,
     name: String,
     context: Option<u64>,
     coming: Option<ModelKey>,
@@ -343,7 +345,8 @@ fn load_events(
     let (arriving, progressing) = (storage.clone(), storage.fetch_changes());
     let outcome = Box::pin(async move {
         if let Some(model) = coming {
-            arriving.arrival(&model).await.map_err(refused)?;
+            let arrived = stopping.run_until_cancelled(arriving.arrival(&model)).await;
+            arrived.ok_or(Unavailable::Stopping)?.map_err(refused)?;
         }
         node.load(&asked, context).await.map_err(load_error)
     });

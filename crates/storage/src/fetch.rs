@@ -14,6 +14,7 @@ use hub::download::{Downloads, FileWish, Job, JobId, Refused, Run, State};
 use serde::{Deserialize, Serialize};
 use store::{DownloadRow, Store};
 use tokio::sync::watch;
+use tokio::time::Instant;
 use types::{ByteCount, ModelKey};
 
 use crate::error::Error;
@@ -51,6 +52,8 @@ pub struct Fetch {
     pub eta: Option<Duration>,
     /// Why it failed.
     pub error: Option<String>,
+    /// How long ago; of one that failed before a restart, since that.
+    pub failed_for: Option<Duration>,
 }
 
 /// What is to be done once the files are here.
@@ -75,6 +78,7 @@ struct Known {
     then: Option<Load>,
     /// Why it failed, as far as the hub does not say itself: before a restart.
     failed: Option<String>,
+    failed_at: Option<Instant>,
     /// What has come, once all has, while the node looks for it.
     come: Option<ByteCount>,
     /// Which run of the hub's it is; what is told of an earlier one is of no interest.
@@ -274,6 +278,7 @@ impl Fetches {
     async fn fail(&self, id: &JobId, reason: &str) -> Result<(), store::Error> {
         let known = self.known().get_mut(id).map(|known| {
             known.failed = Some(reason.to_owned());
+            known.failed_at = Some(Instant::now());
             known.clone()
         });
         match known {
@@ -288,6 +293,7 @@ impl Fetches {
         let mut known: Vec<(JobId, Known)> = self.known().iter().map(|(id, one)| (id.clone(), one.clone())).collect();
         known.sort_by_key(|(_, one)| one.created);
         let fetch = |(id, known): (JobId, Known)| {
+            let failed_for = known.failed_at.map(|at| at.elapsed());
             let Some(job) = jobs.iter().find(|job| job.id == id) else {
                 return Fetch {
                     model: known.model,
@@ -302,6 +308,7 @@ impl Fetches {
                     bytes_per_second: 0,
                     eta: None,
                     error: known.failed,
+                    failed_for,
                 };
             };
             let (phase, error) = match &job.state {
@@ -321,6 +328,7 @@ impl Fetches {
                 bytes_per_second: job.bytes_per_second,
                 eta: job.eta,
                 error,
+                failed_for,
             }
         };
         known.into_iter().map(fetch).collect()

@@ -9,7 +9,7 @@ use testkit::{Snug, Stage, gguf};
 use crate::support::{fake, real};
 
 /// Runs a command to its end, with text piped in: exit code, stdout, stderr.
-async fn run(mut command: Command, piped: &str) -> (i32, String, String) {
+pub(crate) async fn run(mut command: Command, piped: &str) -> (i32, String, String) {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let piped = piped.to_owned();
     let output = tokio::task::spawn_blocking(move || {

@@ -10,6 +10,7 @@ mod commands;
 mod cors;
 mod crashes;
 mod devices;
+mod downloads;
 mod failures;
 mod fit_api;
 mod folder;
