@@ -5,7 +5,7 @@ use std::time::Duration;
 use node::Handle;
 use route::{Activate, Activation as Activating, Unavailable};
 use storage::{Begun, Error, Fetch, Load, Phase, Storage};
-use types::{FailureClass, LoadFailure};
+use types::{FailureClass, LoadFailure, ModelKey};
 
 /// When a client may look again at a download of which nobody knows how long it takes.
 const RETRY_AFTER: Duration = Duration::from_secs(10);
@@ -28,11 +28,18 @@ impl Activation {
 
     /// Has the files fetched that a load needs; an answer only where there is something to wait for.
     async fn fetch(&self, name: &str) -> Result<(), Unavailable> {
-        // A download that failed, or that somebody paused, is for people to begin again, not for requests.
-        if let Ok(fetch) = self.storage.fetch_of(name, None)
-            && let Some(refusal) = rests(fetch)
-        {
-            return Err(refusal);
+        let fetch = self.storage.fetch_of(name, None);
+        // Whoever paused it has a reason; it is not for requests to go on with it.
+        if let Ok(fetch @ Fetch { phase: Phase::Paused, .. }) = &fetch {
+            let (model, percent) = (fetch.model.clone(), fetch.percent());
+            return Err(Unavailable::Downloading { model, percent, retry_after: RETRY_AFTER_MAX });
+        }
+        if let Ok(Fetch { model, error: Some(reason), failed_for, .. }) = fetch {
+            let retry_after = REST.saturating_sub(failed_for.unwrap_or_default());
+            if retry_after > Duration::ZERO {
+                let failure = not_here(model, &reason);
+                return Err(Unavailable::Resting { failure, retry_after });
+            }
         }
         let load = Load { context: None };
         let model = match self.storage.ensure(name, None, Some(load)).await {
@@ -59,26 +66,15 @@ impl Activation {
     }
 }
 
-/// What is said of a download that does not go on by itself.
-fn rests(fetch: Fetch) -> Option<Unavailable> {
-    let percent = fetch.percent();
-    match (fetch.phase, fetch.error) {
-        (Phase::Failed, reason) => Some(Unavailable::LoadFailed(Box::new(LoadFailure {
-            message: format!(
-                "its download failed: {}; begin it again with POST /api/models/{}/download",
-                reason.unwrap_or_default(),
-                fetch.model
-            ),
-            model: fetch.model,
-            context_requested: None,
-            class: FailureClass::FileNotFound,
-            engine_log: String::new(),
-        }))),
-        (Phase::Paused, _) => {
-            Some(Unavailable::Downloading { model: fetch.model, percent, retry_after: RETRY_AFTER_MAX })
-        }
-        _ => None,
-    }
+/// The failure to load what could not be fetched.
+fn not_here(model: ModelKey, reason: &str) -> Box<LoadFailure> {
+    Box::new(LoadFailure {
+        model,
+        context_requested: None,
+        class: FailureClass::FileNotFound,
+        message: format!("its files are not here, and the download failed: {reason}"),
+        engine_log: String::new(),
+    })
 }
 
 impl Activate for Activation {

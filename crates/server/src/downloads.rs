@@ -8,7 +8,7 @@ use axum::Json;
 use axum::extract::{RawQuery, State};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use futures_util::stream::{Stream, StreamExt as _};
+use futures_util::stream::Stream;
 use gateway::ApiError;
 use http::header::ACCEPT;
 use http::{HeaderMap, StatusCode};
@@ -76,16 +76,13 @@ pub(crate) fn status(
     name: &str,
     variant: Option<&str>,
     headers: &HeaderMap,
-    stopping: &CancellationToken,
 ) -> Result<Response, ApiError> {
     let first = status_now(storage, name, variant)?;
     let wants_events = headers.get(ACCEPT).is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
     if !wants_events {
         return Ok(Json(first).into_response());
     }
-    let events = events(storage.clone(), name.to_owned(), variant.map(str::to_owned));
-    // A download may take longer than anybody waits for our end.
-    let events = Sse::new(events.take_until(stopping.clone().cancelled_owned()));
+    let events = Sse::new(events(storage.clone(), stopping, name.to_owned(), variant.map(str::to_owned)));
     Ok(events.keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response())
 }
 

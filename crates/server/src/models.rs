@@ -61,7 +61,7 @@ pub(crate) async fn loaded(State(models): State<Models>) -> Json<LoadedModels> {
 
 /// `POST` below `/api/models/`; names may hold slashes, raw or encoded.
 pub(crate) async fn act(
-    State(Models { node, storage, .. }): State<Models>,
+    State(Models { node, storage, stopping }): State<Models>,
     Path(path): Path<String>,
     RawQuery(query): RawQuery,
     request: Request,
@@ -119,7 +119,7 @@ pub(crate) async fn look(
     match meant(&Method::GET, &path)? {
         (name, Matter::Download) => {
             let variant = variant(query.as_deref())?;
-            downloads::status(&storage, name, variant.as_deref(), &headers, &stopping)
+            downloads::status(&storage, stopping, name, variant.as_deref(), &headers)
         }
         (_, matter) => Err(not_allowed(&Method::GET, &path, matter)),
     }

@@ -149,7 +149,7 @@ impl Fetches {
             let created = crate::time::time(row.created_ms);
             let (files, then, failed) = (kept.files, kept.then, row.reason.clone());
             let model = row.file.clone();
-            let known = Known { model, files: files.clone(), then, failed, come: None, run: None, created };
+            let known = Known { model, files: files.clone(), then, failed, failed_at, come: None, run: None, created };
             self.known().insert(id.clone(), known.clone());
             let job = Job { id: id.clone(), files };
             let begun = match row.state.as_str() {
@@ -179,8 +179,16 @@ impl Fetches {
         let earlier = self.known().get(&id).cloned();
         let then = then.or(earlier.as_ref().and_then(|known| known.then));
         let created = earlier.as_ref().map_or_else(SystemTime::now, |known| known.created);
-        let known =
-            Known { model: model.clone(), files: files.clone(), then, failed: None, come: None, run: None, created };
+        let known = Known {
+            model: model.clone(),
+            files: files.clone(),
+            then,
+            failed: None,
+            failed_at: None,
+            come: None,
+            run: None,
+            created,
+        };
         self.save(&id, &known, "queued").await?;
         self.known().insert(id.clone(), known.clone());
         let begun = match self.downloads.begin(Job { id: id.clone(), files }).await {
