@@ -149,7 +149,16 @@ impl Fetches {
             let created = crate::time::time(row.created_ms);
             let (files, then, failed) = (kept.files, kept.then, row.reason.clone());
             let model = row.file.clone();
-            let known = Known { model, files: files.clone(), then, failed, failed_at, come: None, run: None, created };
+            let known = Known {
+                model,
+                files: files.clone(),
+                then,
+                failed,
+                failed_at: row.reason.as_ref().map(|_| Instant::now()),
+                come: None,
+                run: None,
+                created,
+            };
             self.known().insert(id.clone(), known.clone());
             let job = Job { id: id.clone(), files };
             let begun = match row.state.as_str() {
