@@ -127,7 +127,7 @@ async fn status(snug: &Snug<'_>, name: &str) -> Value {
 
 /// Phases of all downloads, by model: `a running, b queued`.
 async fn phases(snug: &Snug<'_>) -> String {
-    let downloads = snug.get("/api/downloads").await.ok()["downloads"].clone();
+    let downloads = snug.get("/api/downloads?failed=true").await.ok()["downloads"].clone();
     let rows = downloads.as_array().unwrap().iter();
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     rows.map(|row| format!("{} {}", text(&row["model"]), text(&row["phase"]))).collect::<Vec<_>>().join(", ")
