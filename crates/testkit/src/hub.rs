@@ -27,7 +27,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-pub use content::Content;
+pub use content::{Content, sha256};
 
 use content::Stored;
 

@@ -9,7 +9,7 @@ mod wait;
 
 pub use fake_engine::fake_engine;
 pub use http::{Answer, Events, fetch, post};
-pub use hub::{Asked, Content, Counts, FakeHub, Fault};
+pub use hub::{Asked, Content, Counts, FakeHub, Fault, sha256};
 pub use reqwest::Method;
 pub use snug::{Snug, Stage, is_alive, kill};
 pub use wait::{LONG, eventually};

@@ -276,10 +276,15 @@ impl Snug<'_> {
     /// # Panics
     /// If no stream begins.
     pub async fn follow(&self, path: &str) -> Events {
-        let sent = self.request(Method::GET, path, &[("accept", "text/event-stream")], "").send().await;
-        let response = sent.unwrap_or_else(|error| panic!("no answer of {path}: {error:?}\n{}", self.log()));
-        assert!(response.status().is_success(), "no stream: {:?}", Answer::read(response).await);
-        Events::new(response)
+        self.events(Method::GET, path).await
+    }
+
+    /// Has a model loaded, as a stream of events.
+    ///
+    /// # Panics
+    /// If no stream begins.
+    pub async fn follow_load(&self, model: &str) -> Events {
+        self.events(Method::POST, &format!("/api/models/{model}/load")).await
     }
 
     /// Has a model loaded; `query` may name a context.
@@ -333,6 +338,13 @@ impl Snug<'_> {
     /// If it does not.
     pub async fn ended(&mut self) -> ExitStatus {
         eventually("snug ends", async || self.child.try_wait().expect("it is our child")).await
+    }
+
+    async fn events(&self, method: Method, path: &str) -> Events {
+        let sent = self.request(method, path, &[("accept", "text/event-stream")], "").send().await;
+        let response = sent.unwrap_or_else(|error| panic!("no answer of {path}: {error:?}\n{}", self.log()));
+        assert!(response.status().is_success(), "no stream: {:?}", Answer::read(response).await);
+        Events::new(response)
     }
 
     fn request(&self, method: Method, path: &str, headers: &[(&str, &str)], body: &str) -> reqwest::RequestBuilder {

@@ -1,5 +1,8 @@
 //! What files hold: given bytes, or as many as one likes, made when they are asked for.
 
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
 use std::sync::OnceLock;
 
 use aws_lc_rs::digest;
@@ -139,6 +142,25 @@ impl Stored {
 
 /// From here on a file is large.
 const LARGE: u64 = 1 << 20;
+
+/// The sha256 of a file on disk, in hexadecimal digits.
+///
+/// # Panics
+/// If it cannot be read.
+pub fn sha256(path: &Path) -> String {
+    let mut context = digest::Context::new(&digest::SHA256);
+    let mut read = || -> std::io::Result<()> {
+        let (mut file, mut piece) = (File::open(path)?, vec![0; index(PIECE)]);
+        loop {
+            match file.read(&mut piece)? {
+                0 => return Ok(()),
+                length => context.update(&piece[..length]),
+            }
+        }
+    };
+    read().unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    hex(context.finish().as_ref())
+}
 
 pub(super) fn sha1(bytes: &[u8]) -> String {
     hex(digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, bytes).as_ref())
