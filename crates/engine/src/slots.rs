@@ -65,7 +65,8 @@ pub(crate) async fn save(model: ModelKey, address: SocketAddr, cache: PromptCach
     }
 }
 
-/// Has the engine at `address` read what was kept of `slots`. A file that it does not take is removed.
+/// Has the engine at `address` read what was kept of `slots`. A file that it does not take is removed. Does not end by
+/// itself when the engine died of one: its exit says so, and until then it is not ready.
 pub(crate) async fn restore(model: ModelKey, address: SocketAddr, cache: PromptCache, slots: Vec<u32>) {
     let begun = Instant::now();
     let mut tokens_restored = 0;
@@ -82,8 +83,12 @@ pub(crate) async fn restore(model: ModelKey, address: SocketAddr, cache: PromptC
                 tracing::debug!(%model, slot, reason, "a kept prompt cache is of no use");
                 cache.forget(slot);
             }
-            // It may have died of it.
-            None => cache.forget(slot),
+            None => {
+                cache.forget(slot);
+                if loopback::get(address, "/health").await.is_none() {
+                    std::future::pending::<()>().await;
+                }
+            }
         }
     }
     if tokens_restored > 0 {
