@@ -22,7 +22,7 @@ pub(crate) enum Step {
 }
 
 /// Crates that decide and never act: values in, values out.
-const PURE: [&str; 5] = ["types", "api", "catalog", "fit", "placement"];
+const PURE: [&str; 7] = ["types", "api", "catalog", "fit", "placement", "protocol", "balance"];
 
 /// What acts: none of it may be reached from a pure crate, however indirectly.
 const EFFECTS: [&str; 6] = ["tokio", "mio", "hyper", "axum", "reqwest", "notify"];
