@@ -18,6 +18,8 @@ mod table;
 mod target;
 
 pub use activate::{Activate, Activation, Blocker, Unavailable};
-pub use directory::{Chain, Dialect, Directory, Listed, Local, Meaning, Member, Names, Provider, Remote, Rewrite, Step};
+pub use directory::{
+    Chain, Dialect, Directory, Listed, Local, Meaning, Member, Names, Provider, Remote, Rewrite, Step,
+};
 pub use table::{Listing, Route, Routes, Table};
 pub use target::{IdleSignal, Lease, Target, TargetLoad};
