@@ -9,6 +9,7 @@ mod compute;
 mod device;
 mod failure;
 mod instance;
+mod key;
 mod model;
 mod provider;
 
@@ -18,5 +19,6 @@ pub use compute::{CacheType, Pooling};
 pub use device::{DeviceMemory, DeviceName, MemoryUse};
 pub use failure::{Action, FailureClass, LoadFailure};
 pub use instance::{InstanceId, InstanceState, LoadPhase};
+pub use key::{DeploymentId, KeyId};
 pub use model::{Mode, ModelId, ModelKey, Variant};
 pub use provider::{Provider, UnknownProvider};
