@@ -11,6 +11,7 @@ mod failure;
 mod instance;
 mod model;
 mod provider;
+mod secret;
 
 pub use backend::Backend;
 pub use bytes::{ByteCount, ParseByteCountError};
@@ -20,3 +21,4 @@ pub use failure::{Action, FailureClass, LoadFailure};
 pub use instance::{InstanceId, InstanceState, LoadPhase};
 pub use model::{Mode, ModelId, ModelKey, Variant};
 pub use provider::{Provider, UnknownProvider};
+pub use secret::Secret;
