@@ -10,6 +10,9 @@ use route::Unavailable;
 use serde_json::{Value, json};
 use types::{ByteCount, LoadFailure, ModelKey};
 
+use crate::endpoint::Tongue;
+use crate::speaks;
+
 /// An error answer: OpenAI's error object, with the message again as `detail`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ApiError {
@@ -119,6 +122,20 @@ impl ApiError {
             },
             detail: Some(self.message.clone()),
         }
+    }
+}
+
+impl ApiError {
+    /// The answer, in the words that a client expects.
+    pub(crate) fn into_response_in(self, tongue: Tongue) -> Response {
+        let body = match tongue {
+            Tongue::OpenAi => return self.into_response(),
+            Tongue::Anthropic => speaks::anthropic_error(self.status, &self.message),
+            Tongue::Ollama => json!({ "error": self.message }).to_string().into_bytes(),
+        };
+        let mut response = self.into_response();
+        *response.body_mut() = body.into();
+        response
     }
 }
 

@@ -23,6 +23,11 @@ impl Patience {
         Self { limit, since: None, timer: None }
     }
 
+    /// Bears silences up to `limit` from now on.
+    pub(crate) fn limit_to(&mut self, limit: Duration) {
+        self.limit = limit;
+    }
+
     /// There was a sign of life.
     pub(crate) fn renew(&mut self) {
         self.since = None;

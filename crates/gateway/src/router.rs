@@ -7,13 +7,16 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodRouter, get, post};
-use route::{Activate, Table};
+use route::{Activate, Directory, Table};
 use types::ByteCount;
 
+use crate::endpoint::Endpoint;
 use crate::forward::forward;
-use crate::metrics::Endpoint;
 use crate::pool::Pool;
-use crate::{ApiError, Completed, Metrics, RequestId, X_REQUEST_ID, models};
+use crate::remote::Providers;
+use crate::speaks::Natives;
+use crate::spread::Spreads;
+use crate::{ApiError, Finished, Metrics, RequestId, X_REQUEST_ID, models};
 
 /// What the gateway refuses to exceed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,62 +45,94 @@ impl Default for Limits {
 /// What the gateway is built from.
 #[derive(Clone)]
 pub struct Parts {
-    /// Which models there are and which are ready.
+    /// Which models there are on this machine and which are ready.
     pub table: Table,
+    /// What else names mean.
+    pub directory: Directory,
     /// Makes ready what is not.
     pub activate: Arc<dyn Activate>,
     /// What it refuses to exceed.
     pub limits: Limits,
     /// Where it counts.
     pub metrics: Metrics,
-    /// Called with each answer an engine completed, by the thread that served it: it must not wait. What takes longer
-    /// is queued by whoever is called; waking another thread for each request here cost a quarter of the throughput.
-    pub completed: Arc<dyn Fn(Completed) + Send + Sync>,
+    /// What all threads know together.
+    pub shared: Shared,
+    /// Called with each request that is over, by the thread that served it: it must not wait. What takes longer is queued
+    /// by whoever is called; waking another thread for each request here cost a quarter of the throughput.
+    pub finished: Arc<dyn Fn(Finished) + Send + Sync>,
+}
+
+/// What all routers of one gateway know together. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Shared(Arc<Known>);
+
+#[derive(Default)]
+struct Known {
+    spreads: Spreads,
+    natives: Natives,
 }
 
 /// What every request needs.
 pub(crate) struct Gateway {
     pub(crate) table: Table,
+    pub(crate) directory: Directory,
     pub(crate) activate: Arc<dyn Activate>,
     pub(crate) limits: Limits,
     pub(crate) metrics: Metrics,
-    pub(crate) completed: Arc<dyn Fn(Completed) + Send + Sync>,
+    pub(crate) finished: Arc<dyn Fn(Finished) + Send + Sync>,
     pub(crate) pool: Arc<Pool>,
+    pub(crate) providers: Providers,
+    shared: Shared,
 }
 
-/// The routes of OpenAI's API, each with and without a slash at the end.
+impl Gateway {
+    /// Who fails, who has read what.
+    pub(crate) fn spreads(&self) -> &Spreads {
+        &self.shared.0.spreads
+    }
+
+    /// Which engines do not know which routes.
+    pub(crate) fn natives(&self) -> &Natives {
+        &self.shared.0.natives
+    }
+}
+
+/// All that can be asked, each with and without a slash at the end.
 ///
 /// Connections to engines are kept per router. Where a server has several runtimes, each should get a router of its
 /// own, made of clones of the same parts, so that a connection stays on the runtime that made it.
 pub fn router(parts: Parts) -> Router {
     let gateway = Arc::new(Gateway {
         table: parts.table,
+        directory: parts.directory,
         activate: parts.activate,
-        pool: Arc::new(Pool::new(parts.limits.engine_idle_timeout)),
         limits: parts.limits,
         metrics: parts.metrics,
-        completed: parts.completed,
+        finished: parts.finished,
+        pool: Arc::new(Pool::new()),
+        providers: Providers::default(),
+        shared: parts.shared,
     });
     let mut router = Router::new();
     for (path, methods) in [
         ("/v1/models", only("GET, HEAD", get(models::list))),
         ("/v1/models/", only("GET, HEAD", get(models::list))),
         ("/v1/models/{*id}", only("GET, HEAD", get(models::one))),
-        ("/v1/chat/completions", forwarding(Endpoint::ChatCompletions)),
-        ("/v1/chat/completions/", forwarding(Endpoint::ChatCompletions)),
-        ("/v1/completions", forwarding(Endpoint::Completions)),
-        ("/v1/completions/", forwarding(Endpoint::Completions)),
-        ("/v1/embeddings", forwarding(Endpoint::Embeddings)),
-        ("/v1/embeddings/", forwarding(Endpoint::Embeddings)),
     ] {
         router = router.route(path, methods);
+    }
+    for endpoint in Endpoint::ALL {
+        for path in std::iter::once(endpoint.path()).chain(endpoint.also().iter().copied()) {
+            let methods = forwarding(endpoint);
+            router = router.route(path, methods.clone()).route(&format!("{path}/"), methods);
+        }
     }
     router.with_state(gateway)
 }
 
 fn forwarding(endpoint: Endpoint) -> MethodRouter<Arc<Gateway>> {
     let handler = move |State(gateway): State<Arc<Gateway>>, request: Request| forward(gateway, endpoint, request);
-    only("POST", post(handler))
+    if endpoint.is_look() { only("GET, HEAD", get(handler)) } else { only("POST", post(handler)) }
 }
 
 /// Any other method is refused with the error object and the methods that would do.

@@ -2,7 +2,7 @@
 //!
 //! The seam between those who run models (`node`, later `fleet`) and the one who forwards requests (`gateway`):
 //! the former publish immutable [`Routes`] into a [`Table`], the latter reads them without a lock and takes a
-//! [`Lease`]. Neither knows the other. No I/O here.
+//! [`Lease`]. Neither knows the other. What the configuration says of names is in the [`Directory`]. No I/O here.
 //!
 //! ```text
 //!   node ── publish(Routes) ──▶ Table ◀── current() ── gateway
@@ -13,9 +13,13 @@
 //! succeeded; both are one atomic step, so there is no moment between "it is idle" and "it is gone".
 
 mod activate;
+mod directory;
 mod table;
 mod target;
 
 pub use activate::{Activate, Activation, Blocker, Unavailable};
+pub use directory::{
+    Chain, Dialect, Directory, Listed, Local, Meaning, Member, Names, Provider, Remote, Rewrite, Step,
+};
 pub use table::{Listing, Route, Routes, Table};
 pub use target::{IdleSignal, Lease, Target, TargetLoad};

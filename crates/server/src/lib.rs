@@ -106,7 +106,7 @@ impl Server {
         }
 
         let tracker = TaskTracker::new();
-        let table = route::Table::default();
+        let (table, directory) = (route::Table::default(), route::Directory::default());
         let store = Store::open(&data_folder.path().join("snug.db")).await?;
         let setup = storage::Setup::read(assembly::storage_config(config, hub)).await;
         let pinned = store.pinned().await.context("cannot tell which models are pinned")?;
@@ -134,6 +134,7 @@ impl Server {
                 first: first_model::load(config, node.clone(), storage.clone(), &tracker),
                 logs: logs::Logs { ring: logging.ring.clone(), stopping: stopping.clone() },
                 table,
+                directory,
                 node: node.clone(),
                 storage,
                 advice,

@@ -43,6 +43,7 @@ pub(crate) struct Parts {
 /// Those who own what the routes show and change.
 pub(crate) struct Owners {
     pub(crate) table: route::Table,
+    pub(crate) directory: route::Directory,
     pub(crate) node: node::Handle,
     pub(crate) storage: Storage,
     pub(crate) advice: Advice,
@@ -54,19 +55,23 @@ pub(crate) struct Owners {
 
 impl Parts {
     pub(crate) fn new(config: &Config, owners: Owners) -> Self {
-        let Owners { table, node, storage, advice, telemetry, access, logs, first } = owners;
+        let Owners { table, directory, node, storage, advice, telemetry, access, logs, first } = owners;
         let mut registry = Registry::default();
         let request_metrics = gateway::Metrics::register(&mut registry);
         registry.register_collector(Box::new(metrics::NodeCollector::new(node.view())));
         let (count, remember) = (metrics::counted_by(node.clone(), storage.clone()), telemetry.clone());
         let gateway = gateway::Parts {
             table,
+            directory,
             activate: Arc::new(Activation::new(node.clone(), storage.clone())),
             limits: assembly::gateway_limits(config),
             metrics: request_metrics,
-            completed: Arc::new(move |completed| {
-                count(&completed);
-                remember.answered(stats::answer(completed));
+            shared: gateway::Shared::default(),
+            finished: Arc::new(move |finished| {
+                if let Some(answer) = stats::answer(&finished) {
+                    count(&answer.model, &finished.usage);
+                    remember.answered(answer);
+                }
             }),
         };
         let openapi = Kept::json(openapi::document());

@@ -5,9 +5,9 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use gateway::{Completed, Limits, Metrics, Parts};
+use gateway::{Finished, Limits, Metrics, Outcome, Parts, Shared};
 use prometheus_client::registry::Registry;
-use route::{Activate, Activation, Listing, Route, Routes, Table, Target, Unavailable};
+use route::{Activate, Activation, Directory, Listing, Route, Routes, Table, Target, Unavailable};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
@@ -23,7 +23,8 @@ pub(crate) const CHAT: &str = r#"{ "model":"org/model", "messages":[],  "unknown
 pub(crate) struct House {
     pub(crate) address: SocketAddr,
     pub(crate) table: Table,
-    pub(crate) completed: mpsc::Receiver<Completed>,
+    pub(crate) directory: Directory,
+    pub(crate) completed: mpsc::Receiver<Finished>,
     pub(crate) client: reqwest::Client,
     registry: Registry,
 }
@@ -52,20 +53,26 @@ impl House {
     /// A gateway without routes.
     pub(crate) async fn start(setup: Setup) -> Self {
         let mut registry = Registry::default();
-        let table = Table::default();
+        let (table, directory) = (Table::default(), Directory::default());
         let (sender, completed) = mpsc::channel(16);
         let router = gateway::router(Parts {
             table: table.clone(),
             activate: setup.activate,
             limits: setup.limits,
             metrics: Metrics::register(&mut registry),
-            completed: Arc::new(move |completed| drop(sender.try_send(completed))),
+            directory: directory.clone(),
+            shared: Shared::default(),
+            finished: Arc::new(move |finished: Finished| {
+                if finished.outcome == Outcome::Success {
+                    drop(sender.try_send(finished));
+                }
+            }),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(async move { axum::serve(listener, router).await });
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        Self { address, table, completed, client, registry }
+        Self { address, table, directory, completed, client, registry }
     }
 
     /// Makes [`MODEL`] known, ready at `target` if there is one, and another that is not ready.

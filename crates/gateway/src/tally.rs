@@ -1,0 +1,145 @@
+//! One request's entry in the books, from its head to its last byte.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::{HeaderMap, HeaderValue, StatusCode};
+
+use crate::RequestId;
+use crate::endpoint::Endpoint;
+use crate::meter::Usage;
+use crate::metrics::{ModelMetrics, Outcome, Waiting};
+use crate::router::Gateway;
+use crate::source::By;
+
+/// A request that is over, however it ended.
+#[derive(Debug, Clone)]
+pub struct Finished {
+    /// Its id.
+    pub id: RequestId,
+    /// What was asked: `chat_completions`, `embeddings`, …
+    pub endpoint: &'static str,
+    /// The id of the model that was asked for; `None` where there is no such model.
+    pub model: Option<String>,
+    /// Who answered, if anybody did.
+    pub by: Option<By>,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The answer's status; `None` where the client left before there was one.
+    pub status: Option<StatusCode>,
+    /// What was used, as far as that is known.
+    pub usage: Usage,
+    /// Whether the answer was a stream.
+    pub is_stream: bool,
+    /// From the request's head to the first piece of the answer: of a stream, the time to its first token.
+    pub first_piece: Duration,
+    /// From the request's head to the answer's end.
+    pub total: Duration,
+    /// The trace that the client is in (W3C `traceparent`).
+    pub traceparent: Option<HeaderValue>,
+}
+
+/// One request's entry in the books. Dropped without an outcome, it counts as cancelled by its client.
+pub(crate) struct Tally {
+    gateway: Arc<Gateway>,
+    endpoint: Endpoint,
+    model: Arc<ModelMetrics>,
+    received: Instant,
+    /// Whether a piece of the answer came.
+    begun: bool,
+    /// What is told at the end; `None` once it was.
+    finished: Option<Finished>,
+}
+
+impl Tally {
+    /// A request came in, for a model not known yet.
+    pub(crate) fn open(gateway: &Arc<Gateway>, endpoint: Endpoint, id: &RequestId, headers: &HeaderMap) -> Self {
+        let model = gateway.metrics.unknown();
+        model.came();
+        let finished = Finished {
+            id: id.clone(),
+            endpoint: endpoint.label(),
+            model: None,
+            by: None,
+            outcome: Outcome::Cancelled,
+            status: None,
+            usage: Usage::default(),
+            is_stream: false,
+            first_piece: Duration::ZERO,
+            total: Duration::ZERO,
+            traceparent: headers.get("traceparent").cloned(),
+        };
+        let received = Instant::now();
+        Self { gateway: Arc::clone(gateway), endpoint, model, received, begun: false, finished: Some(finished) }
+    }
+
+    /// It is for the model with this id, which exists.
+    pub(crate) fn set_model(&mut self, id: &str) {
+        self.model.went();
+        self.model = self.gateway.metrics.model(id);
+        self.model.came();
+        self.note(|finished| finished.model = Some(id.to_owned()));
+    }
+
+    /// It waits for a load, or for its turn, until the guard is dropped.
+    pub(crate) fn wait(&self) -> Waiting {
+        Waiting::begin(&self.model)
+    }
+
+    /// Somebody answers.
+    pub(crate) fn answered(&mut self, by: By, status: StatusCode, is_stream: bool) {
+        self.note(|finished| {
+            finished.by = Some(by);
+            finished.status = Some(status);
+            finished.is_stream = is_stream;
+        });
+    }
+
+    /// A piece of the answer came.
+    pub(crate) fn piece(&mut self) {
+        if std::mem::replace(&mut self.begun, true) {
+            return;
+        }
+        let passed = self.received.elapsed();
+        let model = Arc::clone(&self.model);
+        self.note(|finished| {
+            finished.first_piece = passed;
+            if finished.is_stream {
+                model.first_token(passed);
+            }
+        });
+    }
+
+    /// It is over: how, and what was used.
+    pub(crate) fn close(&mut self, outcome: Outcome, usage: Usage, now: Instant) {
+        let Some(mut finished) = self.finished.take() else { return };
+        let total = now.saturating_duration_since(self.received);
+        self.model.usage(&usage);
+        self.model.ended(&self.gateway.metrics, self.endpoint, outcome, total);
+        finished.outcome = outcome;
+        finished.usage = usage;
+        finished.total = total;
+        if !self.begun {
+            finished.first_piece = total;
+        }
+        (self.gateway.finished)(finished);
+    }
+
+    /// It is refused, or failed before anybody answered.
+    pub(crate) fn refuse(&mut self, status: StatusCode) {
+        self.note(|finished| finished.status = Some(status));
+        self.close(Outcome::from(status), Usage::default(), Instant::now());
+    }
+
+    fn note(&mut self, note: impl FnOnce(&mut Finished)) {
+        if let Some(finished) = &mut self.finished {
+            note(finished);
+        }
+    }
+}
+
+impl Drop for Tally {
+    fn drop(&mut self) {
+        self.close(Outcome::Cancelled, Usage::default(), Instant::now());
+    }
+}
