@@ -103,6 +103,9 @@ pub(crate) const DOORS: &[Door] = &[
     door("logging.level", "SNUG_LOG", "--log-level", |flags| flags.log_level.clone()),
     door("logging.format", "SNUG_LOG_FORMAT", "--log-format", |flags| flags.log_format.clone()),
     variable("logging.directory", "SNUG_LOG_DIRECTORY"),
+    variable("request_log.file", "SNUG_REQUEST_LOG"),
+    variable("tracing.otlp_endpoint", "SNUG_OTLP_ENDPOINT"),
+    variable("tracing.service_name", "SNUG_SERVICE_NAME"),
 ];
 
 /// The environment variables of `snug serve`, each with the key it sets; `SNUG_CONFIG` names the file.

@@ -11,7 +11,8 @@ use types::{ModelId, ModelKey};
 use crate::choice::Choice;
 use crate::demand::Waiter;
 use crate::library::{Entry, Library};
-use crate::models_folder::Look;
+use crate::models_folder::{Look, Wish};
+use crate::node::{Config, Waits};
 use crate::speeds::Speeds;
 use crate::view::{View, WaitingView};
 
@@ -24,7 +25,7 @@ pub(crate) enum Command {
     KeepReady { models: BTreeSet<ModelKey>, shown: oneshot::Sender<()> },
     Discard { model: ModelKey, gone: oneshot::Sender<()> },
     DiscardIfUnused { model: ModelKey, discarded: oneshot::Sender<bool> },
-    Found { library: Library, shown: Option<oneshot::Sender<()>> },
+    Found { library: Library, config: Option<Box<Config>>, shown: Option<oneshot::Sender<()>> },
     Devices(Vec<engine::llama_cpp::ListedDevice>),
     Stop { keep_engines: bool, drain: Duration, reply: oneshot::Sender<()> },
 }
@@ -39,10 +40,7 @@ pub struct Handle {
     /// Told when a caller gives up its place.
     pub(crate) left: Arc<Notify>,
     pub(crate) speeds: Arc<Speeds>,
-    /// How long a caller waits for others to make room.
-    pub(crate) room_wait_max: Duration,
-    /// How long a caller waits for a load that goes on.
-    pub(crate) load_wait_max: Duration,
+    pub(crate) waits: watch::Receiver<Waits>,
 }
 
 /// A model that is loaded.
@@ -182,12 +180,20 @@ impl Handle {
 
     /// Replaces the models that were named at run time, beside those of the configuration. Returns once the view shows it.
     pub async fn configure(&self, entries: Vec<Entry>) {
-        self.look_with(Some(entries)).await;
+        self.look_with(Wish::Entries(entries)).await;
+    }
+
+    /// Takes another configuration while everything runs on: its `sources`, `instances_max`, `idle_unload`, `waiting_max`,
+    /// `room_wait_max`, `in_flight_max`, `default_variant` and `policy` (but for the size of the prompt cache). The rest of
+    /// it changes nothing. A model that is loaded keeps its settings until it is loaded again; one that has no name any
+    /// more ends once nobody uses it. Returns once the view shows it.
+    pub async fn reconfigure(&self, config: Config) {
+        self.look_with(Wish::Config(Box::new(config))).await;
     }
 
     /// Looks for models now, rather than when the system tells that files have changed. Returns once the view shows it.
     pub async fn look(&self) {
-        self.look_with(None).await;
+        self.look_with(Wish::Again).await;
     }
 
     /// Tells of every swap from now on. Who reads slowly loses the oldest.
@@ -214,9 +220,9 @@ impl Handle {
         }
     }
 
-    async fn look_with(&self, entries: Option<Vec<Entry>>) {
+    async fn look_with(&self, wish: Wish) {
         let (shown, done) = oneshot::channel();
-        if self.looks.send(Look { entries, shown }).await.is_ok() {
+        if self.looks.send(Look { wish, shown }).await.is_ok() {
             // A node that stops shows nothing any more.
             let _stopping = done.await;
         }
@@ -239,13 +245,14 @@ impl Handle {
         let command = Command::Want { name: name.to_owned(), context, waiter };
         self.commands.send(command).await.map_err(|_| Unavailable::Stopping)?;
         let stopping = |_| Unavailable::Stopping;
-        match tokio::time::timeout(self.room_wait_max, &mut answer).await {
+        let Waits { for_room, for_load } = *self.waits.borrow();
+        match tokio::time::timeout(for_room, &mut answer).await {
             Ok(outcome) => outcome.map_err(stopping)?,
-            Err(_) if self.waits_for_room(name) => Err(self.waited_too_long(name, self.room_wait_max)),
+            Err(_) if self.waits_for_room(name) => Err(self.waited_too_long(name, for_room)),
             // The load itself goes on; it has a limit of its own, and this one is only for when that fails.
-            Err(_) => match tokio::time::timeout(self.load_wait_max, &mut answer).await {
+            Err(_) => match tokio::time::timeout(for_load, &mut answer).await {
                 Ok(outcome) => outcome.map_err(stopping)?,
-                Err(_) => Err(self.waited_too_long(name, self.room_wait_max + self.load_wait_max)),
+                Err(_) => Err(self.waited_too_long(name, for_room + for_load)),
             },
         }
     }

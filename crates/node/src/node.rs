@@ -14,7 +14,7 @@ use types::{Backend, ByteCount, ModelId, Variant};
 
 use crate::handle::{Command, Handle};
 use crate::library::{Entry, Library, Sources};
-use crate::models_folder;
+use crate::models_folder::{self, Places};
 use crate::owner::Owner;
 use crate::ready::Ready;
 
@@ -68,6 +68,22 @@ pub struct Config {
     pub default_variant: Option<Variant>,
 }
 
+impl Config {
+    /// How long callers wait.
+    pub(crate) fn waits(&self) -> Waits {
+        Waits { for_room: self.room_wait_max, for_load: self.policy.patience.longest_swap() }
+    }
+}
+
+/// How long callers wait.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Waits {
+    /// For others to make room.
+    pub(crate) for_room: Duration,
+    /// For a load that goes on.
+    pub(crate) for_load: Duration,
+}
+
 /// The node could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -112,6 +128,7 @@ impl Node {
         let (changes, changed) = mpsc::channel(INPUTS_MAX);
         let library = Library::scan(&config.sources.with(&config.entries));
         let (view, view_reader) = watch::channel(Arc::default());
+        let (waits, waits_reader) = watch::channel(config.waits());
         let (looks, looks_wanted) = mpsc::channel(LOOKS_MAX);
         let handle = Handle {
             commands: commands.clone(),
@@ -120,18 +137,18 @@ impl Node {
             view: view_reader,
             left: Arc::default(),
             speeds: Arc::default(),
-            room_wait_max: config.room_wait_max,
-            load_wait_max: config.policy.patience.longest_swap(),
+            waits: waits_reader,
         };
 
         let (weights, weights_changed) = mpsc::channel(INPUTS_MAX);
         let ready = Ready::new(config.ready_budget, weights, tracker.clone());
-        let mut owner = Owner::new(config, library, folders, table, view, &handle, changes, ready, tracker.clone());
+        let mut owner =
+            Owner::new(config, library, folders, table, view, waits, &handle, changes, ready, tracker.clone());
         owner.adopt().await;
         owner.publish();
         let (library, config) = (owner.library().clone(), owner.config());
-        let (configured, sources) = (config.sources.clone(), config.sources.with(&config.entries));
-        models_folder::watch(library, configured, sources, commands.clone(), looks_wanted, tracker);
+        let places = Places { configured: config.sources.clone(), entries: config.entries.clone() };
+        models_folder::watch(library, places, commands.clone(), looks_wanted, tracker);
         ask_for_devices(owner.config().llama_server.clone(), commands, tracker);
         tracker.spawn(owner.run(inputs, changed, weights_changed));
         Ok(handle)

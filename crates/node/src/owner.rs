@@ -5,6 +5,7 @@
 
 mod by_hand;
 mod choosing;
+mod reconfigured;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -24,7 +25,7 @@ use crate::demand::{Displaced, Pending, Waiter};
 use crate::handle::{Command, Handle, Swap, Unloaded};
 use crate::library::{Library, Model};
 use crate::measurements::{Measurements, Start};
-use crate::node::Config;
+use crate::node::{Config, Waits};
 use crate::ready::{self, Afterwards, Ready};
 use crate::running::{Going, Running};
 use crate::speeds::Speeds;
@@ -73,6 +74,8 @@ pub(crate) struct Owner {
     folders: Folders,
     table: Table,
     view: watch::Sender<Arc<View>>,
+    /// How long callers wait.
+    waits: watch::Sender<Waits>,
     /// Told by targets when they become idle.
     idle: Arc<IdleSignal>,
     /// Told by callers that gave up.
@@ -91,6 +94,7 @@ impl Owner {
         folders: Folders,
         table: Table,
         view: watch::Sender<Arc<View>>,
+        waits: watch::Sender<Waits>,
         handle: &Handle,
         changes: mpsc::Sender<InstanceId>,
         ready: Ready,
@@ -119,6 +123,7 @@ impl Owner {
             folders,
             table,
             view,
+            waits,
             tracker,
             config,
         }
@@ -181,19 +186,23 @@ impl Owner {
             Command::DiscardIfUnused { model, discarded } => {
                 let _left = discarded.send(self.discard_if_unused(&model));
             }
-            Command::Found { library, shown } => self.found(library, shown),
+            Command::Found { library, config, shown } => self.found(library, config, shown),
             Command::Devices(devices) => self.devices_listed(devices),
             Command::Stop { .. } => unreachable!("handled where the loop can end"),
         }
     }
 
-    /// The models have changed. One whose file is another now need not rest for what the old one did.
-    fn found(&mut self, library: Library, shown: Option<oneshot::Sender<()>>) {
+    /// The models have changed, and perhaps the configuration. One whose file is another now need not rest for what the
+    /// old one did.
+    fn found(&mut self, library: Library, config: Option<Box<Config>>, shown: Option<oneshot::Sender<()>>) {
         let before = std::mem::replace(&mut self.library, Arc::new(library));
         let same = |key: &ModelKey| before.get(key) == self.library.get(key);
         self.resting.retain(|key, _| same(key));
         self.provided.retain(|key| self.library.get(key).is_some_and(|model| !model.provider.is_local()));
         self.ready.library_changed(&before, &self.library);
+        if let Some(config) = config {
+            self.reconfigured(*config, &before);
+        }
         if let Some(shown) = shown {
             self.lift_rests();
             self.to_be_shown.push(shown);
@@ -325,6 +334,7 @@ impl Owner {
         }
         self.pending.retain(|pending| !pending.waiters.is_empty());
         self.listen_for_idle();
+        self.end_unnamed();
         if self.devices.is_none() {
             return;
         }
@@ -411,7 +421,7 @@ impl Owner {
 
     /// Has the ends of requests told while anybody waits for one, and looks for those that came before.
     fn listen_for_idle(&mut self) {
-        let leaving = self.instances.iter().any(|instance| instance.going != Going::Stays);
+        let leaving = self.instances.iter().any(|instance| instance.going != Going::Stays || instance.is_unnamed);
         self.idle.want(leaving || !self.pending.is_empty());
         if leaving {
             self.drained();
@@ -521,6 +531,7 @@ impl Owner {
             target: None,
             waiters,
             going: Going::Stays,
+            is_unnamed: false,
             mourners: Vec::new(),
         });
     }
@@ -575,6 +586,7 @@ impl Owner {
                 target,
                 waiters: Vec::new(),
                 going: Going::Stays,
+                is_unnamed: false,
                 mourners: Vec::new(),
             });
         }

@@ -28,6 +28,8 @@ pub(crate) struct Running {
     pub(crate) target: Option<Arc<Target>>,
     pub(crate) waiters: Vec<Waiter>,
     pub(crate) going: Going,
+    /// Whether the configuration took its model away while it ran.
+    pub(crate) is_unnamed: bool,
     /// Those who wait for its end.
     pub(crate) mourners: Vec<(ModelKey, oneshot::Sender<Result<Unloaded, NotUnloaded>>)>,
     /// Whether it is to stay whatever happens.

@@ -12,6 +12,7 @@ mod instance;
 mod key;
 mod model;
 mod provider;
+mod secret;
 
 pub use backend::Backend;
 pub use bytes::{ByteCount, ParseByteCountError};
@@ -22,3 +23,4 @@ pub use instance::{InstanceId, InstanceState, LoadPhase};
 pub use key::{DeploymentId, KeyId};
 pub use model::{Mode, ModelId, ModelKey, Variant};
 pub use provider::{Provider, UnknownProvider};
+pub use secret::Secret;

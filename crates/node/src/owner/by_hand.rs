@@ -57,7 +57,7 @@ impl Owner {
     }
 
     /// Those who wait for it to be loaded are told as those are for whom it loads already.
-    fn refuse_waiting(&mut self, key: &ModelKey) {
+    pub(super) fn refuse_waiting(&mut self, key: &ModelKey) {
         let waiting = std::mem::take(&mut self.pending);
         let (unwanted, others) = waiting.into_iter().partition(|pending| pending.key() == key);
         self.pending = others;

@@ -5,5 +5,6 @@
 mod loads;
 mod named;
 mod ready;
+mod reconfigured;
 mod support;
 mod variants;
