@@ -1,7 +1,7 @@
 //! File, environment and flags become one checked configuration.
 //!
 //! Owns the keys, their defaults, their documentation and their rules. Starts nothing, and reads nothing but the
-//! configuration file: the environment, the flags and the current folder are handed in with [`Sources`].
+//! configuration file and the `models.yaml` that it names: the environment, the flags and the current folder are handed in with [`Sources`].
 //!
 //! ```text
 //! defaults < snug.toml < SNUG_* < flags  ──▶ draft (values and where each came from) ──▶ rules ──▶ Config
@@ -12,6 +12,7 @@ mod document;
 mod draft;
 mod example;
 mod folders;
+mod models_yaml;
 mod problem;
 mod rules;
 mod section;
@@ -23,6 +24,7 @@ mod yaml;
 
 pub use example::example;
 pub use folders::Folders;
+pub use models_yaml::{Backend, BackendKind, LlamaCppFields, MlxFields, ModelType, ModelsYaml};
 pub use problem::{Place, Problem, Problems};
 pub use sections::{Engine, Gateway, Hardware, Library, Logging, Model, Node, Server, Storage};
 pub use sources::{Flags, Sources, variables};
@@ -51,6 +53,8 @@ pub struct Config {
     pub logging: Logging,
     /// Models configured by hand, besides those found in the folders.
     pub models: Vec<Model>,
+    /// The entries of the router contract's file, if one is named.
+    pub models_yaml: ModelsYaml,
 }
 
 impl Config {
@@ -62,6 +66,7 @@ impl Config {
     pub fn load(sources: &Sources) -> Result<Self, Problems> {
         let mut draft = draft::Draft::read(sources);
         rules::check(&mut draft);
+        draft.read_models_yaml(sources);
         draft.finish(sources)
     }
 }

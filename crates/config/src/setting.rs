@@ -31,8 +31,9 @@ pub(crate) trait Word: Copy + PartialEq + 'static {
 }
 
 /// "must be A, is B", with B as it was written.
-fn must_be(expected: &str, value: &Value) -> String {
+pub(crate) fn must_be(expected: &str, value: &Value) -> String {
     let found = match value {
+        Value::Null => "null".to_owned(),
         Value::Bool(value) => value.to_string(),
         Value::Integer(value) => value.to_string(),
         Value::Other(text) | Value::Word(text) => text.clone(),
