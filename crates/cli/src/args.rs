@@ -147,6 +147,9 @@ pub(crate) struct ServeArgs {
     /// File that keeps model configs which are added while snug runs [default: none, they are lost with it]
     #[arg(long, value_name = "FILE")]
     pub(crate) override_path: Option<String>,
+    /// A models.yaml: entries with a program and a port of their own, all started at once
+    #[arg(long, value_name = "FILE")]
+    pub(crate) models_yaml: Option<String>,
     /// A model's file or folder, in addition; may be repeated
     #[arg(long, value_name = "FILE")]
     pub(crate) model: Vec<String>,
