@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use types::{FailureClass, LoadFailure, MemoryUse, ModelKey};
 
 use crate::choice::Choice;
-use crate::handle::Loaded;
+use crate::handle::{KeepFor, Loaded};
 use crate::library::Model;
 
 /// Someone who waits for a model to be ready.
@@ -83,6 +83,8 @@ pub(crate) struct Pending {
     pub(crate) choice: Option<Choice>,
     /// Those that left for it.
     pub(crate) displaced: Vec<Displaced>,
+    /// How long it is to stay without being used.
+    pub(crate) keep: KeepFor,
 }
 
 /// A model that left for another.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use node::{Entry, Settings, View};
+use node::{Entry, KeepFor, Settings, View};
 use route::Unavailable;
 use types::{FailureClass, InstanceState};
 
@@ -292,6 +292,42 @@ async fn the_end_does_not_wait_for_a_patient_unload() {
     tokio::time::timeout(LONG, run.node.stop(false, Duration::ZERO)).await.expect("the node stops");
     assert!(unload.await.unwrap().is_ok());
     drop(lease);
+}
+
+#[tokio::test]
+async fn what_is_to_go_when_it_is_unused_goes_then() {
+    let stage = Stage::new(&[("a", ""), ("b", "")]);
+    let run = stage.start().await;
+    let lease = run.lease("a").await;
+    run.lease("b").await;
+    run.node.keep_for("a", KeepFor::Idle(Duration::ZERO)).await;
+    let view = run.node.view().borrow().clone();
+    assert_eq!(view.instances.len(), 2, "one in use stays");
+    let (a, b) = (&view.instances[0], &view.instances[1]);
+    assert_eq!((view.goes_in(a), view.goes_in(b)), (Some(Duration::ZERO), None));
+    drop(lease);
+    run.until("a is gone", |view| view.instances.len() == 1).await;
+    run.lease("a").await;
+    let view = run.until("a is here", |view| view.instances.len() == 2).await;
+    assert!(view.instances.iter().all(|one| one.keep == KeepFor::Default), "what was said was said of the one before");
+    run.end().await;
+}
+
+#[tokio::test]
+async fn what_is_to_stay_stays() {
+    let stage = Stage::new(&[("a", ""), ("b", "")]).with(|config| config.idle_unload = Some(SHORT));
+    let run = stage.start().await;
+    let lease = run.lease("a").await;
+    run.node.keep_for("a", KeepFor::Forever).await;
+    drop(lease);
+    run.lease("b").await;
+    run.until("b is gone", |view| view.instances.len() == 1).await;
+    let view = run.node.view().borrow().clone();
+    assert_eq!((view.instances[0].keep, view.goes_in(&view.instances[0])), (KeepFor::Forever, None));
+    run.node.keep_for("a", KeepFor::Default).await;
+    run.until("a is gone", |view| view.instances.is_empty()).await;
+    run.node.keep_for("nobody", KeepFor::Forever).await;
+    run.end().await;
 }
 
 #[tokio::test]
