@@ -24,7 +24,7 @@ use crate::router::Gateway;
 use crate::source::Source;
 use crate::speaks::{Speaks, forms};
 use crate::tally::Tally;
-use crate::{ApiError, RequestId, X_REQUEST_ID, headers, mock, models};
+use crate::{ApiError, Limits, RequestId, X_REQUEST_ID, headers, mock, models};
 
 /// How long to wait before asking one again that has too much to do or has just died.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -84,7 +84,7 @@ impl Gateway {
             provider => return Err(ours(not_configured(&listing.id, provider))),
         }
         let waiting = Instant::now();
-        let mut lease = self.lease(local, target, tally).await?;
+        let mut lease = self.lease(ask, local, target, tally).await?;
         clock.waited(waiting);
 
         let forms = forms(ask.endpoint, Speaks::Engine);
@@ -103,7 +103,7 @@ impl Gateway {
                 // The engine has died and nothing of an answer was seen: the request waits for its next start like any
                 // other. Once: should it be this request that kills engines, the loop is cut here.
                 drop(lease);
-                lease = self.lease(local, None, tally).await?;
+                lease = self.lease(ask, local, None, tally).await?;
                 sent = self.send(ask, prepared.endpoint, &prepared.body, &lease, local).await;
             }
             clock.waited(sending);
@@ -167,7 +167,7 @@ impl Gateway {
     }
 
     /// What one who may answer has to do.
-    pub(crate) fn load_of(&self, member: &Member) -> Load {
+    pub(crate) fn load_of(&self, member: &Member, limits: &Limits) -> Load {
         match member {
             Member::Local(local) => {
                 let routes = self.table.current();
@@ -177,7 +177,7 @@ impl Gateway {
                     is_ready: target.is_some_and(|target| !target.is_closed()),
                     in_flight: load.map_or(0, |load| load.in_flight),
                     waiting: 0,
-                    capacity: local.in_flight_max.unwrap_or(self.limits.max_in_flight),
+                    capacity: local.in_flight_max.unwrap_or(limits.max_in_flight),
                 }
             }
             Member::Remote(remote) => Load {
@@ -190,9 +190,15 @@ impl Gateway {
     }
 
     /// A lease on an engine of a model, on `target` if it gives one.
-    async fn lease(&self, local: &Local, target: Option<Arc<Target>>, tally: &Tally) -> Result<Lease, Failure> {
+    async fn lease(
+        &self,
+        ask: &Ask<'_>,
+        local: &Local,
+        target: Option<Arc<Target>>,
+        tally: &Tally,
+    ) -> Result<Lease, Failure> {
         if let Some(target) = target {
-            let limit = local.in_flight_max.unwrap_or(self.limits.max_in_flight);
+            let limit = local.in_flight_max.unwrap_or(ask.limits.max_in_flight);
             if let Some(lease) = target.lease(limit) {
                 return Ok(lease);
             }
@@ -223,7 +229,7 @@ impl Gateway {
             *request.headers_mut() = headers;
             request
         };
-        let idle_timeout = local.idle_timeout.unwrap_or(self.limits.engine_idle_timeout);
+        let idle_timeout = local.idle_timeout.unwrap_or(ask.limits.engine_idle_timeout);
         self.pool.send(lease.target().address(), Instant::now(), idle_timeout, &request).await
     }
 }

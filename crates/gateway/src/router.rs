@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodRouter, get, post};
+use keys::Keys;
 use route::{Activate, Directory, Table};
 use types::ByteCount;
 
@@ -31,6 +33,26 @@ pub struct Limits {
     pub engine_idle_timeout: Duration,
 }
 
+/// The limits as they are now: they may change while requests are served. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct LiveLimits(Arc<ArcSwap<Limits>>);
+
+impl LiveLimits {
+    /// These, until others are set.
+    pub fn new(limits: Limits) -> Self {
+        Self(Arc::new(ArcSwap::from_pointee(limits)))
+    }
+
+    /// Others, for requests that come from now on.
+    pub fn set(&self, limits: Limits) {
+        self.0.store(Arc::new(limits));
+    }
+
+    pub(crate) fn now(&self) -> Arc<Limits> {
+        self.0.load_full()
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -51,8 +73,10 @@ pub struct Parts {
     pub directory: Directory,
     /// Makes ready what is not.
     pub activate: Arc<dyn Activate>,
+    /// Who may ask.
+    pub keys: Keys,
     /// What it refuses to exceed.
-    pub limits: Limits,
+    pub limits: LiveLimits,
     /// Where it counts.
     pub metrics: Metrics,
     /// What all threads know together.
@@ -77,7 +101,8 @@ pub(crate) struct Gateway {
     pub(crate) table: Table,
     pub(crate) directory: Directory,
     pub(crate) activate: Arc<dyn Activate>,
-    pub(crate) limits: Limits,
+    pub(crate) keys: Keys,
+    pub(crate) limits: LiveLimits,
     pub(crate) metrics: Metrics,
     pub(crate) finished: Arc<dyn Fn(Finished) + Send + Sync>,
     pub(crate) pool: Arc<Pool>,
@@ -106,6 +131,7 @@ pub fn router(parts: Parts) -> Router {
         table: parts.table,
         directory: parts.directory,
         activate: parts.activate,
+        keys: parts.keys,
         limits: parts.limits,
         metrics: parts.metrics,
         finished: parts.finished,

@@ -1,9 +1,10 @@
 //! One request's entry in the books, from its head to its last byte.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use http::{HeaderMap, HeaderValue, StatusCode};
+use keys::{Caller, Permit};
 
 use crate::RequestId;
 use crate::endpoint::Endpoint;
@@ -23,6 +24,8 @@ pub struct Finished {
     pub model: Option<String>,
     /// Who answered, if anybody did.
     pub by: Option<By>,
+    /// Who asked.
+    pub caller: Caller,
     /// How it ended.
     pub outcome: Outcome,
     /// The answer's status; `None` where the client left before there was one.
@@ -47,6 +50,8 @@ pub(crate) struct Tally {
     received: Instant,
     /// Whether a piece of the answer came.
     begun: bool,
+    /// The caller's place among its requests.
+    permit: Option<Permit>,
     /// What is told at the end; `None` once it was.
     finished: Option<Finished>,
 }
@@ -61,6 +66,7 @@ impl Tally {
             endpoint: endpoint.label(),
             model: None,
             by: None,
+            caller: Caller::anybody(),
             outcome: Outcome::Cancelled,
             status: None,
             usage: Usage::default(),
@@ -70,7 +76,21 @@ impl Tally {
             traceparent: headers.get("traceparent").cloned(),
         };
         let received = Instant::now();
-        Self { gateway: Arc::clone(gateway), endpoint, model, received, begun: false, finished: Some(finished) }
+        Self {
+            gateway: Arc::clone(gateway),
+            endpoint,
+            model,
+            received,
+            begun: false,
+            permit: None,
+            finished: Some(finished),
+        }
+    }
+
+    /// It comes from this caller, who has a place for it.
+    pub(crate) fn set_caller(&mut self, caller: Caller, permit: Permit) {
+        self.permit = Some(permit);
+        self.note(|finished| finished.caller = caller);
     }
 
     /// It is for the model with this id, which exists.
@@ -116,6 +136,11 @@ impl Tally {
         let total = now.saturating_duration_since(self.received);
         self.model.usage(&usage);
         self.model.ended(&self.gateway.metrics, self.endpoint, outcome, total);
+        self.permit = None;
+        let tokens = usage.prompt_tokens + usage.completion_tokens;
+        if tokens > 0 {
+            finished.caller.spent(tokens, SystemTime::now());
+        }
         finished.outcome = outcome;
         finished.usage = usage;
         finished.total = total;

@@ -1,10 +1,12 @@
 //! The way to the node's owner: ask for a model, load, unload, pin, keep ready, look, stop.
 
 use std::collections::BTreeSet;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use route::{Activate, Activation, Lease, Unavailable};
+use route::{Activate, Activation, Keep, Lease, Unavailable};
 use tokio::sync::{Notify, broadcast, mpsc, oneshot, watch};
 use types::{ModelId, ModelKey};
 
@@ -330,6 +332,14 @@ impl Activate for Handle {
     fn activate<'a>(&'a self, name: &'a str) -> Activation<'a> {
         let (reply, answer) = oneshot::channel::<Result<Lease, Unavailable>>();
         Box::pin(self.wait(name, None, Waiter::Request(reply), answer))
+    }
+
+    fn keep<'a>(&'a self, name: &'a str, keep: Keep) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
+        let keep = match keep {
+            Keep::For(limit) => KeepFor::Idle(limit),
+            Keep::Forever => KeepFor::Forever,
+        };
+        Box::pin(self.keep_for(name, keep))
     }
 }
 

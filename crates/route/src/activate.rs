@@ -17,6 +17,18 @@ pub trait Activate: Send + Sync {
     ///
     /// Dropping the future gives up the caller's place; the load itself goes on for the others.
     fn activate<'a>(&'a self, name: &'a str) -> Activation<'a>;
+
+    /// How long the model that `name` means stays loaded from now on without being used, if it is loaded.
+    fn keep<'a>(&'a self, name: &'a str, keep: Keep) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
+}
+
+/// How long a model stays loaded without being used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    /// So long; zero until nobody uses it.
+    For(Duration),
+    /// Until it is unloaded by hand, or its place is needed.
+    Forever,
 }
 
 /// Why no target could be had.

@@ -17,7 +17,7 @@ mod directory;
 mod table;
 mod target;
 
-pub use activate::{Activate, Activation, Blocker, Unavailable};
+pub use activate::{Activate, Activation, Blocker, Keep, Unavailable};
 pub use directory::{
     Chain, Dialect, Directory, Listed, Local, Meaning, Member, Names, Provider, Remote, Rewrite, Step,
 };

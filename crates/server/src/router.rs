@@ -64,7 +64,8 @@ impl Parts {
             table,
             directory,
             activate: Arc::new(Activation::new(node.clone(), storage.clone())),
-            limits: assembly::gateway_limits(config),
+            keys: keys::Keys::new([]),
+            limits: gateway::LiveLimits::new(assembly::gateway_limits(config)),
             metrics: request_metrics,
             shared: gateway::Shared::default(),
             finished: Arc::new(move |finished| {
