@@ -16,6 +16,8 @@
 //! - Streams may be cut anywhere; an event is converted once it is whole, and what is kept meanwhile is bounded.
 
 mod answer;
+mod fields;
+pub mod responses;
 pub mod sse;
 
 pub use answer::{Answer, Fault, Moment, Refused, Request};
