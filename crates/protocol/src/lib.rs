@@ -16,6 +16,7 @@
 //! - Streams may be cut anywhere; an event is converted once it is whole, and what is kept meanwhile is bounded.
 
 mod answer;
+pub mod messages;
 pub mod sse;
 
 pub use answer::{Answer, Fault, Moment, Refused, Request};
