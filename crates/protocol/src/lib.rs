@@ -17,6 +17,7 @@
 
 mod answer;
 mod fields;
+pub mod messages;
 pub mod ollama;
 pub mod responses;
 pub mod sse;
