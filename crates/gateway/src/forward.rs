@@ -11,7 +11,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use route::{Lease, Listing, Target};
+use route::{Lease, Listing, Target, Unavailable};
 use types::Provider;
 
 use crate::metrics::{Endpoint, Outcome, Tally};
@@ -137,12 +137,11 @@ impl Gateway {
         tally: &Tally,
     ) -> Result<(Lease, Duration), ApiError> {
         if let Some(target) = target {
-            let limit = self.limits.max_in_flight;
-            if let Some(lease) = target.lease(limit) {
+            if let Some(lease) = target.lease() {
                 return Ok((lease, Duration::ZERO));
             }
             if !target.is_closed() {
-                return Err(too_many(&target, limit));
+                return Err(Unavailable::Busy { target }.into());
             }
         }
         let _waiting = tally.wait();
@@ -208,13 +207,6 @@ fn not_called_yet(model: &str, provider: Provider) -> ApiError {
     ApiError::unavailable("provider_unavailable", message)
         .with_param("model")
         .with_details(serde_json::json!({ "model": model, "provider": provider.as_str() }))
-}
-
-fn too_many(target: &Target, limit: u64) -> ApiError {
-    let message = format!("{} is answering {limit} requests already, which is its limit", target.model());
-    ApiError::new(StatusCode::TOO_MANY_REQUESTS, ErrorType::RateLimitError, "queue_full", message)
-        .with_details(serde_json::json!({ "in_flight": target.load().in_flight, "limit": limit }))
-        .with_retry_after(RETRY_AFTER)
 }
 
 fn unanswered(error: &SendError, target: &Target, id: &RequestId) -> ApiError {

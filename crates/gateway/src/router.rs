@@ -22,8 +22,6 @@ pub struct Limits {
     pub max_body: ByteCount,
     /// Longest pause while a client sends its body. Default 60 s.
     pub body_timeout: Duration,
-    /// Most requests at one engine at once; what exceeds it is answered 429. Default 256.
-    pub max_in_flight: u64,
     /// Longest time an engine may say nothing, before its answer and within it. Default 600 s.
     pub engine_idle_timeout: Duration,
 }
@@ -33,7 +31,6 @@ impl Default for Limits {
         Self {
             max_body: ByteCount::mib(64),
             body_timeout: Duration::from_secs(60),
-            max_in_flight: 256,
             engine_idle_timeout: Duration::from_secs(600),
         }
     }
