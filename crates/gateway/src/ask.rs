@@ -6,6 +6,7 @@ use axum::extract::Query;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::request;
+use keys::Caller;
 use protocol::ollama;
 use route::Rewrite;
 
@@ -21,6 +22,8 @@ pub(crate) struct Ask<'a> {
     pub(crate) head: &'a request::Parts,
     pub(crate) body: &'a Bytes,
     pub(crate) id: &'a RequestId,
+    /// Who asks.
+    pub(crate) caller: &'a Caller,
     /// What held when it came.
     pub(crate) limits: &'a Limits,
     /// What the model is called; empty where that is left open.
@@ -44,6 +47,7 @@ impl<'a> Ask<'a> {
         head: &'a request::Parts,
         body: &'a Bytes,
         id: &'a RequestId,
+        caller: &'a Caller,
         limits: &'a Limits,
     ) -> Result<Self, ApiError> {
         let (name, content) = if endpoint.is_look() {
@@ -66,7 +70,7 @@ impl<'a> Ask<'a> {
             Tongue::Ollama => Cow::Owned(ollama::name(&name).into_owned()),
             Tongue::OpenAi | Tongue::Anthropic => name,
         };
-        Ok(Self { endpoint, head, body, id, limits, name, content })
+        Ok(Self { endpoint, head, body, id, caller, limits, name, content })
     }
 
     /// What an Ollama client wants; `None` of any other.

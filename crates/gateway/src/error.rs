@@ -233,6 +233,11 @@ impl From<Unavailable> for ApiError {
             Unavailable::QueueFull { waiting, limit, retry_after } => Self::unavailable("queue_full", message)
                 .with_details(json!({ "waiting": waiting, "limit": limit }))
                 .with_retry_after(retry_after),
+            Unavailable::Busy { target } => {
+                Self::new(StatusCode::TOO_MANY_REQUESTS, ErrorType::RateLimitError, "queue_full", message)
+                    .with_details(json!({ "in_flight": target.load().in_flight, "limit": target.limit() }))
+                    .with_retry_after(Duration::from_secs(1))
+            }
             Unavailable::StillLoading { model, state, waited, retry_after } => {
                 let waited_ms = u64::try_from(waited.as_millis()).unwrap_or(u64::MAX);
                 Self::unavailable("model_loading", message)

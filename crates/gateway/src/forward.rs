@@ -94,7 +94,7 @@ impl Gateway {
         let limits = self.limits.now();
         let body = if endpoint.is_look() { Bytes::new() } else { body::read(&head.headers, body, &limits).await? };
         clock.read = Some(Instant::now());
-        let mut ask = Ask::read(endpoint, &head, &body, id, &limits)?;
+        let mut ask = Ask::read(endpoint, &head, &body, id, &caller, &limits)?;
         if ask.name.is_empty() && endpoint.may_leave_out_model() {
             ask.name = self.only_model()?.into();
         }
@@ -141,7 +141,7 @@ impl Gateway {
             let spread = self.spreads().of(chain, number);
             let mut tried = Vec::new();
             while tried.len() < step.members.len() {
-                let loads = step.members.iter().map(|member| self.load_of(member, ask.limits));
+                let loads = step.members.iter().map(|member| self.load_of(member));
                 let attempt = match spread.choose(loads, &prefix, &tried) {
                     Ok(attempt) => attempt,
                     Err(NoChoice::AllOpen { until }) => {

@@ -9,7 +9,7 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodRouter, get, post};
 use keys::Keys;
-use route::{Activate, Directory, Table};
+use route::{Activate, Directory, QueueBounds, Table};
 use types::ByteCount;
 
 use crate::endpoint::Endpoint;
@@ -27,10 +27,12 @@ pub struct Limits {
     pub max_body: ByteCount,
     /// Longest pause while a client sends its body. Default 60 s.
     pub body_timeout: Duration,
-    /// Most requests at one engine at once; what exceeds it is answered 429. Default 256.
-    pub max_in_flight: u64,
     /// Longest time an engine may say nothing, before its answer and within it. Default 600 s.
     pub engine_idle_timeout: Duration,
+    /// How many requests may wait for a place at one engine whose places are all taken. Default 512, of one caller 256.
+    pub queue: QueueBounds,
+    /// How long they wait for it. Default 120 s.
+    pub queue_wait: Duration,
 }
 
 /// The limits as they are now: they may change while requests are served. Cheap to clone.
@@ -58,8 +60,9 @@ impl Default for Limits {
         Self {
             max_body: ByteCount::mib(64),
             body_timeout: Duration::from_secs(60),
-            max_in_flight: 256,
             engine_idle_timeout: Duration::from_secs(600),
+            queue: QueueBounds { waiting_max: 512, per_caller_max: 256 },
+            queue_wait: Duration::from_secs(120),
         }
     }
 }

@@ -250,7 +250,7 @@ impl Owner {
         if let Some(instance) = self.instances.iter_mut().find(|one| one.model.key == model.key && one.suits(context)) {
             match instance.target {
                 None if full => waiter.refuse(self.queue_full()),
-                _ => instance.take_over(vec![waiter], self.config.in_flight_max),
+                _ => instance.take_over(vec![waiter]),
             }
             return;
         }
@@ -352,7 +352,7 @@ impl Owner {
         while let Some(mut pending) = queue.pop_front() {
             let own = self.instances.iter().position(|one| one.model.key == *pending.key());
             if let Some(index) = own.filter(|&index| self.instances[index].suits(pending.context_requested)) {
-                self.instances[index].take_over(pending.waiters, self.config.in_flight_max);
+                self.instances[index].take_over(pending.waiters);
                 continue;
             }
             if self.is_discarded(pending.key()) {
@@ -472,7 +472,7 @@ impl Owner {
                     let behind =
                         self.pending.iter().position(|one| one.key() == key && one.context_requested.is_none());
                     if let Some(pending) = behind.and_then(|index| self.pending.remove(index)) {
-                        instance.take_over(pending.waiters, self.config.in_flight_max);
+                        instance.take_over(pending.waiters);
                     }
                 }
                 _ => {}
@@ -576,9 +576,15 @@ impl Owner {
             };
             tracing::info!(engine.id = %record.id, model = %record.model, "found a running engine, no reload");
             let status = handle.status().borrow().clone();
-            let target = status
-                .address
-                .map(|address| Target::new(record.id.clone(), model.key.clone(), address, Arc::clone(&self.idle)));
+            let target = status.address.map(|address| {
+                Target::new(
+                    record.id.clone(),
+                    model.key.clone(),
+                    address,
+                    Arc::clone(&self.idle),
+                    self.config.in_flight_max,
+                )
+            });
             self.watch_instance(record.id.clone(), &handle);
             self.instances.push(Running {
                 id: record.id,
@@ -642,11 +648,12 @@ impl Owner {
     fn became_ready(&mut self, index: usize) {
         let instance = &mut self.instances[index];
         let Some(address) = instance.status.address else { return };
-        let target = Target::new(instance.id.clone(), instance.model.key.clone(), address, Arc::clone(&self.idle));
+        let (id, key) = (instance.id.clone(), instance.model.key.clone());
+        let target = Target::new(id, key, address, Arc::clone(&self.idle), self.config.in_flight_max);
         let load_time = instance.status.load_time.unwrap_or_default();
         let loaded = instance.loaded(load_time);
         for waiter in instance.waiters.drain(..) {
-            waiter.serve(&target, &loaded, self.config.in_flight_max);
+            waiter.serve(&target, &loaded);
         }
         if let Some(dead) = instance.target.replace(target) {
             dead.close_to_new();

@@ -62,12 +62,12 @@ impl Running {
         self.going == Going::Stays && context.is_none_or(|context| context == self.start.spec.context)
     }
 
-    /// Serves callers at once, or has them wait for the end of its load. `limit` is how many requests it may hold.
-    pub(crate) fn take_over(&mut self, waiters: Vec<Waiter>, limit: u64) {
+    /// Serves callers at once, or has them wait for the end of its load.
+    pub(crate) fn take_over(&mut self, waiters: Vec<Waiter>) {
         match &self.target {
             Some(target) => {
                 let loaded = self.loaded(Duration::ZERO);
-                waiters.into_iter().for_each(|waiter| waiter.serve(target, &loaded, limit));
+                waiters.into_iter().for_each(|waiter| waiter.serve(target, &loaded));
             }
             None => self.waiters.extend(waiters),
         }

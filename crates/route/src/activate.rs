@@ -2,11 +2,12 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use types::{ByteCount, LoadFailure, ModelKey};
 
-use crate::Lease;
+use crate::{Lease, Target};
 
 /// What the gateway awaits while a model is made ready.
 pub type Activation<'a> = Pin<Box<dyn Future<Output = Result<Lease, Unavailable>> + Send + 'a>>;
@@ -79,6 +80,12 @@ pub enum Unavailable {
         limit: usize,
         /// When to try again.
         retry_after: Duration,
+    },
+    /// It is ready, and all its places are taken: its queue is the place to wait in.
+    #[error("{} is answering {} requests already, which is its limit", target.model(), target.limit())]
+    Busy {
+        /// The ready instance.
+        target: Arc<Target>,
     },
     /// It is still loading after the longest wait.
     #[error("{model} is still {state} after {} s", waited.as_secs())]

@@ -25,7 +25,6 @@ pub(crate) fn gateway_limits(config: &Config) -> gateway::Limits {
     gateway::Limits {
         max_body: config.gateway.max_body,
         body_timeout: BODY_TIMEOUT,
-        max_in_flight: u64::from(config.gateway.max_in_flight),
         engine_idle_timeout: config.gateway.engine_idle_timeout,
     }
 }

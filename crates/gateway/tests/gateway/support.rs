@@ -155,7 +155,12 @@ pub(crate) fn key() -> ModelKey {
 }
 
 pub(crate) fn target(engine: SocketAddr) -> Arc<Target> {
-    Target::new(InstanceId::new("instance-1"), key(), engine, Arc::default())
+    target_for(engine, 256)
+}
+
+/// One that takes so many requests at once.
+pub(crate) fn target_for(engine: SocketAddr, limit: u64) -> Arc<Target> {
+    Target::new(InstanceId::new("instance-1"), key(), engine, Arc::default(), limit)
 }
 
 fn listing(id: &str, state: &str) -> Listing {
@@ -212,7 +217,7 @@ impl Loading {
     /// Ends the load.
     pub(crate) fn finish(&self, target: &Arc<Target>) {
         for caller in self.callers.lock().unwrap().drain(..) {
-            let _ = caller.result.send(Ok(target.lease(u64::MAX >> 1).unwrap()));
+            let _ = caller.result.send(Ok(target.lease().unwrap()));
         }
     }
 }

@@ -1,9 +1,10 @@
 //! Jobs and their turns: who loads, who leaves, who waits.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use node::{Entry, KeepFor, Settings, View};
-use route::Unavailable;
+use route::{QueueBounds, Unavailable};
 use types::{FailureClass, InstanceState};
 
 use crate::support::{LONG, SHORT, Stage, is_alive, kill, names, one_place};
@@ -146,6 +147,29 @@ async fn the_queue_is_bounded_and_those_who_left_take_no_place() {
     let next = run.ask("a");
     let waits = tokio::time::timeout(SHORT, next).await;
     assert!(waits.is_err(), "the place of one who left is free: {waits:?}");
+    run.end().await;
+}
+
+#[tokio::test]
+async fn who_finds_all_places_taken_after_the_load_waits_at_the_target() {
+    let stage = Stage::new(&[("a", "--fake-load-ms 200")]).with(|config| config.in_flight_max = 1);
+    let run = stage.start().await;
+    let callers = [run.ask("a"), run.ask("a")];
+    let [first, second] = callers.map(|caller| async { caller.await.unwrap() });
+    let (lease, busy) = match (first.await, second.await) {
+        (Ok(lease), Err(busy)) | (Err(busy), Ok(lease)) => (lease, busy),
+        other => panic!("{other:?}"),
+    };
+    let Unavailable::Busy { target } = &busy else { panic!("{busy:?}") };
+    assert_eq!(target.limit(), 1);
+    let waits = {
+        let target = Arc::clone(target);
+        let bounds = QueueBounds { waiting_max: 1, per_caller_max: 1 };
+        run.tracker.spawn(async move { target.wait(1, &bounds).await })
+    };
+    testkit::eventually("it waits", async || (target.load().waiting == 1).then_some(())).await;
+    drop(lease);
+    drop(tokio::time::timeout(LONG, waits).await.unwrap().unwrap().unwrap());
     run.end().await;
 }
 
