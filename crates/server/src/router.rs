@@ -6,12 +6,13 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, any, get, post, put};
+use axum::routing::{MethodRouter, any, get, patch, post, put};
 use config::Config;
 use gateway::{ApiError, RequestId, X_REQUEST_ID};
 use http::HeaderMap;
 use prometheus_client::registry::Registry;
 use storage::Storage;
+use store::Store;
 
 use crate::access::{Access, guard};
 use crate::activation::Activation;
@@ -19,10 +20,13 @@ use crate::advice::Advice;
 use crate::cors::{Readable, Readers};
 use crate::first_model::FirstModel;
 use crate::kept::Kept;
+use crate::keyring::Keyring;
 use crate::logs::Logs;
 use crate::models::Models;
 use crate::stats::Stats;
-use crate::{assembly, downloads, fit_api, health, logs, metrics, model_configs, models, openapi, stats, stored};
+use crate::{
+    api_keys, assembly, downloads, fit_api, health, logs, metrics, model_configs, models, openapi, stats, stored, usage,
+};
 
 /// What the routes are made of. Each serving thread has a router of its own, made from clones.
 #[derive(Clone)]
@@ -32,6 +36,8 @@ pub(crate) struct Parts {
     storage: Storage,
     advice: Advice,
     telemetry: telemetry::Handle,
+    keyring: Keyring,
+    store: Store,
     access: Access,
     readers: Readers,
     logs: Logs,
@@ -48,6 +54,8 @@ pub(crate) struct Owners {
     pub(crate) storage: Storage,
     pub(crate) advice: Advice,
     pub(crate) telemetry: telemetry::Handle,
+    pub(crate) keyring: Keyring,
+    pub(crate) store: Store,
     pub(crate) access: Access,
     pub(crate) logs: Logs,
     pub(crate) first: FirstModel,
@@ -55,7 +63,7 @@ pub(crate) struct Owners {
 
 impl Parts {
     pub(crate) fn new(config: &Config, owners: Owners) -> Self {
-        let Owners { table, directory, node, storage, advice, telemetry, access, logs, first } = owners;
+        let Owners { table, directory, node, storage, advice, telemetry, keyring, store, access, logs, first } = owners;
         let mut registry = Registry::default();
         let request_metrics = gateway::Metrics::register(&mut registry);
         registry.register_collector(Box::new(metrics::NodeCollector::new(node.view())));
@@ -64,7 +72,7 @@ impl Parts {
             table,
             directory,
             activate: Arc::new(Activation::new(node.clone(), storage.clone())),
-            keys: keys::Keys::new([]),
+            keys: keyring.keys().clone(),
             limits: gateway::LiveLimits::new(assembly::gateway_limits(config)),
             metrics: request_metrics,
             shared: gateway::Shared::default(),
@@ -73,18 +81,49 @@ impl Parts {
                     count(&answer.model, &finished.usage);
                     remember.answered(answer);
                 }
+                if let Some(used) = usage::used(&finished) {
+                    remember.used(used);
+                }
             }),
         };
         let openapi = Kept::json(openapi::document());
         let readers = Readers::new(&config.server.cors_origins);
         let metrics = metrics::Page::new(registry);
-        Self { gateway, node, storage, advice, telemetry, access, readers, logs, metrics, openapi, first }
+        Self {
+            gateway,
+            node,
+            storage,
+            advice,
+            telemetry,
+            keyring,
+            store,
+            access,
+            readers,
+            logs,
+            metrics,
+            openapi,
+            first,
+        }
     }
 }
 
 /// All routes, and `OPTIONS` for each.
 pub(crate) fn router(parts: Parts) -> Readable {
-    let Parts { gateway, node, storage, advice, telemetry, access, readers, logs, metrics, openapi, first } = parts;
+    let Parts {
+        gateway,
+        node,
+        storage,
+        advice,
+        telemetry,
+        keyring,
+        store,
+        access,
+        readers,
+        logs,
+        metrics,
+        openapi,
+        first,
+    } = parts;
 
     // Open to everybody who can reach the port.
     let open = slashed(Router::new(), "/health", only("GET, HEAD", get(health::health)));
@@ -141,13 +180,22 @@ pub(crate) fn router(parts: Parts) -> Readable {
     let kept = slashed(kept, "/api/downloads", only("GET, HEAD", get(downloads::list))).with_state(storage);
 
     let logs = slashed(Router::new(), "/api/logs", only("GET, HEAD", get(logs::logs).with_state(logs)));
-    let logs = logs.route_layer(guarded);
+    let logs = logs.route_layer(guarded.clone());
+
+    // Who may use the models, and what they used.
+    let made = get(api_keys::list).post(api_keys::create);
+    let keys = slashed(Router::new(), "/api/api-keys", only("GET, HEAD, POST", made));
+    let one = patch(api_keys::change).delete(api_keys::delete);
+    let keys = slashed(keys, "/api/api-keys/{key_id}", only("PATCH, DELETE", one)).with_state(keyring);
+    let used = only("GET, HEAD", get(usage::usage).with_state(store));
+    let keys = slashed(keys, "/api/usage", used).route_layer(guarded);
 
     let router = open
         .with_state(node)
         .merge(of_models)
         .merge(kept)
         .merge(logs)
+        .merge(keys)
         .merge(stats)
         .merge(fit)
         .layer(from_fn(with_request_id))
