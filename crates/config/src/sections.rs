@@ -134,8 +134,8 @@ section! {
         max_wait: Duration = minutes(2),
         /// How many requests one instance is given at once. Default: 256.
         max_in_flight: u32 = 256,
-        /// How many more requests may wait for a place at one instance. Default: 512.
-        max_queued: u32 = 512,
+        /// How many more requests may wait for a place at one instance. Default: 1024.
+        max_queued: u32 = 1024,
         /// How long a request waits for such a place. Default: 2m.
         queue_wait: Duration = minutes(2),
         /// How long running requests may go on after snug was told to stop. Default: 30s.

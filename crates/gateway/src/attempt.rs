@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, StatusCode, Uri};
 use http_body_util::Full;
-use route::{Dialect, Lease, Listing, Local, Member, NotServed, Remote, Rewrite, Target, Unavailable};
+use route::{Dialect, Lease, Listing, Local, Member, NotServed, QueueBounds, Remote, Rewrite, Target, Unavailable};
 use types::Provider;
 
 use crate::ask::Ask;
@@ -179,7 +179,7 @@ impl Gateway {
                 Load {
                     is_ready: target.is_some_and(|target| !target.is_closed()),
                     in_flight: load.map_or(0, |load| load.in_flight),
-                    waiting: load.map_or(0, |load| load.waiting),
+                    waiting: load.map_or(0, |load| u64::try_from(load.waiting).unwrap_or(u64::MAX)),
                     capacity: target.map_or(0, |target| target.limit()),
                 }
             }
@@ -224,7 +224,12 @@ impl Gateway {
 
     /// A lease on a target whose places are all taken, when it is this caller's turn; `None` if the target closes first.
     async fn in_turn(&self, ask: &Ask<'_>, busy: &Arc<Target>) -> Result<Option<Lease>, Failure> {
-        let turn = busy.wait(ask.caller.fair_id(), &ask.limits.queue);
+        let bounds = match ask.caller.key_id() {
+            Some(_) => ask.limits.queue,
+            // All who come without a key are one caller.
+            None => QueueBounds { per_caller_max: ask.limits.queue.waiting_max, ..ask.limits.queue },
+        };
+        let turn = busy.wait(ask.caller.fair_id(), &bounds);
         let Ok(served) = tokio::time::timeout(ask.limits.queue_wait, turn).await else {
             let waited = ask.limits.queue_wait.as_secs_f64();
             let message = format!("{} had no place free for {waited} s", busy.model());

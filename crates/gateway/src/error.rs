@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Method, StatusCode};
 use keys::{Denied, Limited};
-use protocol::{Refused, ollama};
+use protocol::{Refused, messages, ollama};
 use route::Unavailable;
 use serde_json::{Value, json};
 use types::{ByteCount, LoadFailure, ModelKey};
@@ -138,9 +138,7 @@ impl ApiError {
     pub(crate) fn into_response_in(self, tongue: Tongue) -> Response {
         let body = match tongue {
             Tongue::OpenAi => return self.into_response(),
-            Tongue::Anthropic => json!({ "type": "error", "error": { "type": "api_error", "message": self.message } })
-                .to_string()
-                .into_bytes(),
+            Tongue::Anthropic => messages::error(self.status.as_u16(), &self.message),
             Tongue::Ollama => ollama::error(&self.message),
         };
         let mut response = self.into_response();

@@ -29,7 +29,7 @@ pub struct Limits {
     pub body_timeout: Duration,
     /// Longest time an engine may say nothing, before its answer and within it. Default 600 s.
     pub engine_idle_timeout: Duration,
-    /// How many requests may wait for a place at one engine whose places are all taken. Default 512, of one caller 256.
+    /// How many requests may wait for a place at one engine whose places are all taken. Default 1024, of one key 512.
     pub queue: QueueBounds,
     /// How long they wait for it. Default 120 s.
     pub queue_wait: Duration,
@@ -61,7 +61,7 @@ impl Default for Limits {
             max_body: ByteCount::mib(64),
             body_timeout: Duration::from_secs(60),
             engine_idle_timeout: Duration::from_secs(600),
-            queue: QueueBounds { waiting_max: 512, per_caller_max: 256 },
+            queue: QueueBounds { waiting_max: 1024, per_caller_max: 512 },
             queue_wait: Duration::from_secs(120),
         }
     }

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use protocol::ollama::{self, What, Wish};
-use protocol::{Answer, Moment, Refused, Request};
+use protocol::{Answer, Fault, Moment, Refused, Request, messages, responses};
 use route::Target;
 use types::InstanceId;
 
@@ -77,26 +77,114 @@ impl Prepared {
 }
 
 /// A request in another form than the client's.
-pub(crate) fn translated(form: Form, endpoint: Endpoint, body: &Bytes, id: &RequestId) -> Result<Prepared, ApiError> {
+pub(crate) fn translated(form: Form, endpoint: Endpoint, body: &[u8], id: &RequestId) -> Result<Prepared, ApiError> {
     let (endpoint, request) = as_openai(endpoint, body, id)?;
     let (endpoint, request) = match form {
         Form::Native | Form::AsOpenAi => (endpoint, request),
-        Form::AsMessages => return Err(ApiError::bad_request("endpoint_not_offered", "it is not chat")),
+        Form::AsMessages => (Endpoint::Messages, as_messages(endpoint, request, id)?),
     };
     Ok(Prepared { endpoint, body: request.body.into(), answer: Some(request.answer) })
 }
 
 /// A request as OpenAI's API has it, and at which endpoint.
-fn as_openai(endpoint: Endpoint, body: &Bytes, id: &RequestId) -> Result<(Endpoint, Request), ApiError> {
-    if let Some(wish) = wish(endpoint, body, id) {
-        return match wish?.what {
-            What::Ask { endpoint, request } => Ok((of_ollama(endpoint), request)),
-            What::Load { .. } | What::Unload { .. } => {
-                Err(ApiError::bad_request("invalid_request", "there is nothing to answer"))
+fn as_openai(endpoint: Endpoint, body: &[u8], id: &RequestId) -> Result<(Endpoint, Request), ApiError> {
+    let chat = |request: Result<Request, Refused>| Ok((Endpoint::ChatCompletions, request?));
+    match endpoint {
+        Endpoint::Responses => chat(responses::to_chat(body, moment(id))),
+        Endpoint::Messages => chat(messages::to_chat(body, moment(id))),
+        Endpoint::ChatCompletions => Ok((endpoint, Request { body: body.to_owned(), answer: Box::new(AsItIs) })),
+        endpoint => match wish(endpoint, body, id).transpose()?.map(|wish| wish.what) {
+            Some(What::Ask { endpoint, request }) => Ok((of_ollama(endpoint), request)),
+            Some(What::Load { .. } | What::Unload { .. }) | None => {
+                let message = format!("{} has no counterpart there", endpoint.path());
+                Err(ApiError::bad_request("endpoint_not_offered", message))
             }
-        };
+        },
     }
-    Err(ApiError::bad_request("endpoint_not_offered", endpoint.path()))
+}
+
+/// A chat request as Anthropic's API has it, with both ways back in one.
+fn as_messages(endpoint: Endpoint, chat: Request, id: &RequestId) -> Result<Request, ApiError> {
+    if endpoint != Endpoint::ChatCompletions {
+        let message = "who speaks Anthropic's API answers chat only";
+        return Err(ApiError::bad_request("endpoint_not_offered", message).with_param("model"));
+    }
+    let inner = messages::from_chat(&chat.body, moment(id), MAX_TOKENS)?;
+    Ok(Request { body: inner.body, answer: Box::new(Through { inner: inner.answer, outer: chat.answer }) })
+}
+
+/// Tokens of an answer where a client of OpenAI's API names no limit and Anthropic's asks for one: as much as every model
+/// there gives.
+const MAX_TOKENS: u32 = 4096;
+
+/// An answer that is in the client's dialect already.
+struct AsItIs;
+
+impl Answer for AsItIs {
+    fn whole(&mut self, body: &[u8]) -> Result<Vec<u8>, Fault> {
+        Ok(body.to_owned())
+    }
+
+    fn error(&mut self, _: u16, body: &[u8]) -> Vec<u8> {
+        body.to_owned()
+    }
+
+    fn piece(&mut self, bytes: &[u8]) -> Result<Vec<u8>, Fault> {
+        Ok(bytes.to_owned())
+    }
+
+    fn end(&mut self) -> Vec<u8> {
+        Vec::new()
+    }
+
+    fn broken(&mut self, code: &str, message: &str) -> Vec<u8> {
+        let error = serde_json::json!({
+            "error": { "message": message, "type": "server_error", "param": null, "code": code }
+        });
+        format!("data: {error}\n\n").into_bytes()
+    }
+}
+
+/// One way back after the other.
+struct Through {
+    /// From the provider's dialect.
+    inner: Box<dyn Answer>,
+    /// To the client's.
+    outer: Box<dyn Answer>,
+}
+
+impl Answer for Through {
+    fn whole(&mut self, body: &[u8]) -> Result<Vec<u8>, Fault> {
+        self.outer.whole(&self.inner.whole(body)?)
+    }
+
+    fn error(&mut self, status: u16, body: &[u8]) -> Vec<u8> {
+        let error = self.inner.error(status, body);
+        self.outer.error(status, &error)
+    }
+
+    fn piece(&mut self, bytes: &[u8]) -> Result<Vec<u8>, Fault> {
+        self.outer.piece(&self.inner.piece(bytes)?)
+    }
+
+    fn end(&mut self) -> Vec<u8> {
+        let last = self.inner.end();
+        match self.outer.piece(&last) {
+            Ok(mut last) => {
+                last.extend(self.outer.end());
+                last
+            }
+            Err(fault) => self.outer.broken("bad_answer", &fault.to_string()),
+        }
+    }
+
+    fn broken(&mut self, code: &str, message: &str) -> Vec<u8> {
+        self.outer.broken(code, message)
+    }
+
+    fn stream_type(&self) -> &'static str {
+        self.outer.stream_type()
+    }
 }
 
 /// What an Ollama client wants; `None` of any other.

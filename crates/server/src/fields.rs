@@ -241,7 +241,7 @@ fn unprocessable(wrong: Vec<Wrong>) -> ApiError {
     let kind = ErrorType::InvalidRequestError;
     let error = ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, kind, "invalid_request", message)
         .with_beside(json!({ "detail": detail }));
-    ApiError { param, ..error }
+    ApiError { param: param.map(Into::into), ..error }
 }
 
 fn cut(text: &str) -> &str {
