@@ -13,7 +13,7 @@ use route::Rewrite;
 use crate::endpoint::{Endpoint, Tongue};
 use crate::rewrite::Edits;
 use crate::scan::{Scan, missing_model, model_name};
-use crate::speaks::{self, Form, Prepared};
+use crate::speaks::{self, Form, Prepared, Speaks};
 use crate::{ApiError, Limits, RequestId, form};
 
 /// A request as it came.
@@ -87,7 +87,13 @@ impl<'a> Ask<'a> {
     }
 
     /// The request in a form, for somebody who calls the model `model` if that is another name.
-    pub(crate) fn prepare(&self, form: Form, rewrite: &Rewrite, model: Option<&str>) -> Result<Prepared, ApiError> {
+    pub(crate) fn prepare(
+        &self,
+        form: Form,
+        speaks: Speaks,
+        rewrite: &Rewrite,
+        model: Option<&str>,
+    ) -> Result<Prepared, ApiError> {
         match (form, &self.content) {
             (Form::Native, Content::Json(scan)) => {
                 let mut edits = Edits::of(self.endpoint, scan, rewrite);
@@ -104,7 +110,7 @@ impl<'a> Ask<'a> {
                 Ok(Prepared::native(self.endpoint, body))
             }
             (_, Content::Json(_)) => {
-                let prepared = speaks::translated(form, self.endpoint, self.body, self.id)?;
+                let prepared = speaks::translated(form, speaks, self.endpoint, self.body, self.id)?;
                 let endpoint = prepared.endpoint;
                 let scan = Scan::of(&prepared.body)?;
                 let mut edits = Edits::of(endpoint, &scan, rewrite);

@@ -77,8 +77,14 @@ impl Prepared {
 }
 
 /// A request in another form than the client's.
-pub(crate) fn translated(form: Form, endpoint: Endpoint, body: &[u8], id: &RequestId) -> Result<Prepared, ApiError> {
-    let (endpoint, request) = as_openai(endpoint, body, id)?;
+pub(crate) fn translated(
+    form: Form,
+    speaks: Speaks,
+    endpoint: Endpoint,
+    body: &[u8],
+    id: &RequestId,
+) -> Result<Prepared, ApiError> {
+    let (endpoint, request) = as_openai(speaks, endpoint, body, id)?;
     let (endpoint, request) = match form {
         Form::Native | Form::AsOpenAi => (endpoint, request),
         Form::AsMessages => (Endpoint::Messages, as_messages(endpoint, request, id)?),
@@ -87,10 +93,11 @@ pub(crate) fn translated(form: Form, endpoint: Endpoint, body: &[u8], id: &Reque
 }
 
 /// A request as OpenAI's API has it, and at which endpoint.
-fn as_openai(endpoint: Endpoint, body: &[u8], id: &RequestId) -> Result<(Endpoint, Request), ApiError> {
+fn as_openai(speaks: Speaks, endpoint: Endpoint, body: &[u8], id: &RequestId) -> Result<(Endpoint, Request), ApiError> {
     let chat = |request: Result<Request, Refused>| Ok((Endpoint::ChatCompletions, request?));
     match endpoint {
         Endpoint::Responses => chat(responses::to_chat(body, moment(id))),
+        Endpoint::Messages if speaks == Speaks::OpenAi => chat(messages::to_openai(body, moment(id))),
         Endpoint::Messages => chat(messages::to_chat(body, moment(id))),
         Endpoint::ChatCompletions => Ok((endpoint, Request { body: body.to_owned(), answer: Box::new(AsItIs) })),
         endpoint => match wish(endpoint, body, id).transpose()?.map(|wish| wish.what) {
