@@ -49,7 +49,7 @@ async fn a_key_is_shown_once_and_kept_as_a_hash() {
     let mut shown = created.clone();
     shown.as_object_mut().unwrap().remove("key");
     assert_eq!(shown, expected);
-    assert_eq!(list(&snug).await, [expected.clone()]);
+    assert_eq!(list(&snug).await, std::slice::from_ref(&expected));
     assert_eq!(snug.get("/api/api-keys/").await.ok(), json!([expected]), "with a slash as well");
 
     let more = snug
