@@ -103,6 +103,8 @@ struct Conversation<'a> {
     messages: Vec<Message<'a>>,
     /// The model's turn, if it is its turn.
     turn: Option<Turn<'a>>,
+    /// What calls gave that is not text, told once all their answers stand: a tool's message holds text only.
+    given: Vec<Part<'a>>,
 }
 
 impl<'a> Conversation<'a> {
@@ -111,7 +113,21 @@ impl<'a> Conversation<'a> {
         self.messages.push(message);
     }
 
+    /// The model's turn, which begins here if it has not.
+    fn turn(&mut self) -> &mut Turn<'a> {
+        self.tell_what_was_given();
+        self.turn.get_or_insert_default()
+    }
+
+    fn tell_what_was_given(&mut self) {
+        if !self.given.is_empty() {
+            let content = Content::Parts(std::mem::take(&mut self.given));
+            self.messages.push(Message::User { content });
+        }
+    }
+
     fn end_turn(&mut self) {
+        self.tell_what_was_given();
         if let Some(mut turn) = self.turn.take() {
             if turn.tool_calls.is_empty() {
                 // A message says something, even if that is nothing.
@@ -145,8 +161,8 @@ impl<'a> Conversation<'a> {
             }
             "function_call_output" | "custom_tool_call_output" => {
                 let tool_call_id = item.needed_text(at, "call_id")?;
-                let content = content(item.get("output"), &inside(at, "output"))?;
-                self.push(Message::Tool { tool_call_id, content });
+                let output = content(item.get("output"), &inside(at, "output"))?;
+                self.answered(tool_call_id, output);
                 Ok(())
             }
             "item_reference" => Err(refused(
@@ -201,7 +217,7 @@ impl<'a> Conversation<'a> {
             Some(turn) if turn.content.is_none() => turn.content = Some(text),
             _ => {
                 self.end_turn();
-                self.turn = Some(Turn { content: Some(text), ..Turn::default() });
+                self.turn().content = Some(text);
             }
         }
     }
@@ -220,15 +236,33 @@ impl<'a> Conversation<'a> {
         if self.turn.as_ref().is_some_and(|turn| turn.content.is_some() && turn.tool_calls.is_empty()) {
             self.end_turn();
         }
-        join(&mut self.turn.get_or_insert_default().reasoning_content, thoughts, "\n\n");
+        join(&mut self.turn().reasoning_content, thoughts, "\n\n");
         Ok(())
+    }
+
+    fn answered(&mut self, tool_call_id: Cow<'a, str>, output: Content<'a>) {
+        let content = match output {
+            Content::Text(text) => Content::Text(text),
+            Content::Parts(parts) => {
+                let (texts, others): (Vec<_>, Vec<_>) =
+                    parts.into_iter().partition(|part| matches!(part, Part::Text { .. }));
+                if !others.is_empty() {
+                    self.given.push(Part::Text { text: Cow::Owned(format!("The call {tool_call_id} gave:")) });
+                    self.given.extend(others);
+                }
+                Content::of(texts)
+            }
+        };
+        let given = std::mem::take(&mut self.given);
+        self.push(Message::Tool { tool_call_id, content });
+        self.given = given;
     }
 
     fn call(&mut self, item: &Fields<'a>, at: &str, arguments: Cow<'a, str>) -> Result<(), Refused> {
         let id = item.needed_text(at, "call_id")?;
         let name = item.needed_text(at, "name")?;
         let function = CalledFunction { name, arguments };
-        self.turn.get_or_insert_default().tool_calls.push(Call { id, kind: "function", function });
+        self.turn().tool_calls.push(Call { id, kind: "function", function });
         Ok(())
     }
 }
@@ -245,7 +279,18 @@ fn join<'a>(text: &mut Option<Cow<'a, str>>, more: Cow<'a, str>, between: &str) 
     }
 }
 
-/// What somebody else than the model says. One text is written as such: not every engine reads parts.
+impl<'a> Content<'a> {
+    /// One text is written as such: not every engine reads parts.
+    fn of(mut parts: Vec<Part<'a>>) -> Self {
+        match &mut parts[..] {
+            [] => Self::Text(Cow::Borrowed("")),
+            [Part::Text { text }] => Self::Text(std::mem::take(text)),
+            _ => Self::Parts(parts),
+        }
+    }
+}
+
+/// What somebody else than the model says.
 fn content<'a>(value: Option<&'a RawValue>, at: &str) -> Result<Content<'a>, Refused> {
     let value = needed_content(value, at)?;
     if !is_list(value) {
@@ -255,10 +300,7 @@ fn content<'a>(value: Option<&'a RawValue>, at: &str) -> Result<Content<'a>, Ref
     for (at, value) in list(value, at)? {
         parts.push(part(&Fields::of(value, &at)?, &at)?);
     }
-    if let [Part::Text { text }] = &mut parts[..] {
-        return Ok(Content::Text(std::mem::take(text)));
-    }
-    Ok(Content::Parts(parts))
+    Ok(Content::of(parts))
 }
 
 /// What the model said. A refusal is something that it said.

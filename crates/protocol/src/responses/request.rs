@@ -63,14 +63,18 @@ pub fn to_chat(body: &[u8], moment: Moment) -> Result<Request, Refused> {
 }
 
 /// Fields without a counterpart that change nothing about what is said, or that say what is so anyway.
-const DROPPED: [&str; 10] = [
+const DROPPED: [&str; 14] = [
     "access_programs",
     "background",
     "context_management",
+    "conversation",
     "image",
     "include",
     "max_tool_calls",
     "metadata",
+    "moderation",
+    "previous_response_id",
+    "prompt",
     "store",
     "stream_options",
     "truncation",
