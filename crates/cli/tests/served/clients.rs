@@ -1,4 +1,4 @@
-//! Clients that others wrote: the official openai packages, and schemathesis, which asks what nobody would.
+//! Clients that others wrote: the official openai and anthropic packages, and schemathesis, which asks what nobody would.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -10,16 +10,20 @@ use crate::support::{SAMPLE, fake, missing, real_with_sample};
 /// What the scripts say where the package is not installed (`EX_UNAVAILABLE`).
 const NOT_INSTALLED: i32 = 69;
 
-async fn check_openai(script: &str) {
+async fn check_with_sample(script: &str) {
     let Some(stage) = real_with_sample() else { return };
     check(script, &stage).await;
 }
 
 async fn check(script: &str, stage: &Stage) {
+    check_in(script, stage, &[("SNUG_MODEL", SAMPLE)]).await;
+}
+
+async fn check_in(script: &str, stage: &Stage, environment: &[(&str, &str)]) {
     let snug = stage.start().await;
     let path = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests")).join(script);
     let mut command = Command::new(&path);
-    command.env("SNUG_BASE_URL", &snug.url).env("SNUG_MODEL", SAMPLE).stdin(Stdio::null());
+    command.env("SNUG_BASE_URL", &snug.url).envs(environment.iter().copied()).stdin(Stdio::null());
     let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
     let text = [output.stdout, output.stderr].concat();
     let text = String::from_utf8_lossy(&text);
@@ -31,12 +35,24 @@ async fn check(script: &str, stage: &Stage) {
 
 #[tokio::test]
 async fn the_openai_package_for_python() {
-    check_openai("openai-python/run").await;
+    check_with_sample("openai-python/run").await;
 }
 
 #[tokio::test]
 async fn the_openai_package_for_node() {
-    check_openai("openai-node/run").await;
+    check_with_sample("openai-node/run").await;
+}
+
+#[tokio::test]
+async fn the_anthropic_package_for_python() {
+    check_with_sample("anthropic-python/run").await;
+}
+
+/// The same with an engine that knows chat completions only, and calls tools whenever it must.
+#[tokio::test]
+async fn the_anthropic_package_for_python_with_tools() {
+    let stage = fake().fake_model("m-Q4_K_M.gguf", "");
+    check_in("anthropic-python/run", &stage, &[("SNUG_MODEL", "m"), ("SNUG_CALLS", "1")]).await;
 }
 
 /// Every route is asked within and beyond its description: no 5xx, no undeclared status, no answer beside its schema, no
