@@ -12,6 +12,7 @@ mod keys;
 mod load;
 mod logs;
 mod models;
+mod ollama;
 mod stats;
 mod storage;
 mod usage;
@@ -29,6 +30,10 @@ pub use keys::{ApiKey, ApiKeyKind, ApiKeyLimits, CreateApiKeyRequest, CreatedApi
 pub use load::{ConsideredVariant, LoadAnswer, LoadDetails, LoadEvent, UnloadAnswer, VariantChoice};
 pub use logs::{LogLevel, LogLine, Logs, LogsMissed};
 pub use models::{AvailableModel, AvailableModels, DeviceUse, LoadedModel, LoadedModels, Model, ModelList};
+pub use ollama::{
+    OllamaDetails, OllamaError, OllamaInstance, OllamaModel, OllamaNamed, OllamaProgress, OllamaPull, OllamaRunning,
+    OllamaShow, OllamaShown, OllamaTags,
+};
 pub use stats::{Gpu, Hardware, Inference, Stats, Swap, Totals};
 pub use storage::{
     CleanupAnswer, CleanupCandidate, CleanupPolicy, CleanupPolicyPatch, CleanupPreview, DeleteAnswer, FlagAnswer,

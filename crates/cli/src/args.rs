@@ -144,6 +144,9 @@ pub(crate) struct ServeArgs {
     /// Port to listen on; 0 lets the system choose [default: 8787]
     #[arg(long, allow_hyphen_values = true)]
     pub(crate) port: Option<String>,
+    /// Port that answers too, for programs that look for Ollama at 11434 [default: none]
+    #[arg(long, value_name = "PORT")]
+    pub(crate) ollama_port: Option<String>,
     /// Folder for everything snug keeps [default: snug in the XDG data folder]
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<String>,

@@ -21,6 +21,9 @@ section! {
         host: String = "0.0.0.0".to_owned(),
         /// TCP port to listen on; 0 lets the system choose one. Default: 8787.
         port: u16 = 8787,
+        /// Another TCP port that answers as the first does, for programs that look for Ollama at 11434; 0 lets the system
+        /// choose one. Default: none.
+        ollama_port: Option<u16> = None => "11434",
         /// Whether everybody on the network may manage models, not only programs on this machine. Default: no.
         insecure_lan: bool = false,
         /// Web pages of which sites may read our answers, such as `"https://chat.example.org"`; `"*"` for all, an empty

@@ -24,6 +24,8 @@ pub struct Flags {
     pub host: Option<String>,
     /// `--port`.
     pub port: Option<String>,
+    /// `--ollama-port`.
+    pub ollama_port: Option<String>,
     /// `--data-dir`.
     pub data_dir: Option<String>,
     /// `--models-dir`.
@@ -80,6 +82,7 @@ pub(crate) const FILE_VARIABLE: &str = "SNUG_CONFIG";
 pub(crate) const DOORS: &[Door] = &[
     door("host", "SNUG_HOST", "--host", |flags| flags.host.clone()),
     door("port", "SNUG_PORT", "--port", |flags| flags.port.clone()),
+    door("ollama_port", "SNUG_OLLAMA_PORT", "--ollama-port", |flags| flags.ollama_port.clone()),
     door("insecure_lan", "SNUG_INSECURE_LAN", "--insecure-lan", |flags| switch(flags.insecure_lan)),
     door("data_dir", "SNUG_DATA_DIR", "--data-dir", |flags| flags.data_dir.clone()),
     door("models_dir", "SNUG_MODELS_DIR", "--models-dir", |flags| flags.models_dir.clone()),

@@ -67,6 +67,7 @@ fn every_key_can_be_written() {
         r#"
         host = "127.0.0.1"
         port = 0
+        ollama_port = 11434
         data_dir = "~/snug"
         models_dir = "weights"
         hf_cache = false
@@ -101,6 +102,7 @@ fn every_key_can_be_written() {
     );
     let config = Config::load(&sources).unwrap_or_else(|problems| panic!("{problems}"));
     assert_eq!((config.server.host.as_str(), config.server.port), ("127.0.0.1", 0));
+    assert_eq!(config.server.ollama_port, Some(11434));
     assert_eq!(config.folders.data, Path::new("/home/ada/snug"));
     assert_eq!(config.folders.models, folder.path().join("weights"));
     assert_eq!(config.folders.hf_cache, None);
@@ -225,6 +227,7 @@ fn every_variable_and_flag_reaches_its_key() {
     sources.flags = Flags {
         host: Some("localhost".into()),
         port: Some("0".into()),
+        ollama_port: Some("11435".into()),
         data_dir: Some("data".into()),
         models_dir: Some("/m".into()),
         override_path: Some("added.json".into()),
@@ -245,6 +248,7 @@ fn every_variable_and_flag_reaches_its_key() {
     };
     let config = Config::load(&sources).unwrap();
     assert_eq!((config.server.host.as_str(), config.server.port), ("localhost", 0));
+    assert_eq!(config.server.ollama_port, Some(11435));
     assert_eq!((config.folders.data.to_str(), config.folders.models.to_str()), (Some("/cwd/data"), Some("/m")));
     assert_eq!(config.library.override_path.as_deref(), Some(Path::new("/cwd/added.json")));
     assert_eq!((config.node.memory, config.node.ram), (Some(ByteCount::gib(2)), Some(ByteCount::gib(3))));

@@ -124,6 +124,10 @@ pub struct Model {
     pub context_native: Option<u64>,
     /// The context it is started with where that fits, tokens.
     pub context_window: Option<u64>,
+    /// Its family as llama.cpp names it, such as `llama`; empty if the file could not be read.
+    pub architecture: Arc<str>,
+    /// Its parameters; zero where not known.
+    pub parameters: u64,
     /// Whether its chat template mentions tools.
     pub knows_tools: bool,
     /// Why the file could not be read; the engine may still be able to.
@@ -198,6 +202,8 @@ struct Header {
     quantization: String,
     is_loadable: bool,
     context_native: Option<u64>,
+    architecture: Arc<str>,
+    parameters: u64,
     knows_tools: bool,
 }
 
@@ -391,6 +397,8 @@ fn describe(model: &Found, read: &Read, entry: Option<&Entry>, defaults: &Settin
         facts: header.map(|header| header.facts.clone().with_projector(projector_size)),
         context_native: header.and_then(|header| header.context_native),
         context_window: entry.and_then(|entry| entry.context_window),
+        architecture: header.map_or_else(|| Arc::from(""), |header| Arc::clone(&header.architecture)),
+        parameters: header.map_or(0, |header| header.parameters),
         knows_tools: header.is_some_and(|header| header.knows_tools),
         problem: incomplete.or_else(|| read.header.as_ref().err().cloned()),
         settings: entry.map_or_else(|| defaults.clone(), |entry| entry.settings.clone()),
@@ -415,6 +423,8 @@ fn of_provider(key: ModelKey, entry: &Entry) -> Model {
         facts: None,
         context_native: None,
         context_window: entry.context_window,
+        architecture: Arc::from(""),
+        parameters: 0,
         knows_tools: true,
         problem: None,
         settings: entry.settings.clone(),
@@ -504,6 +514,8 @@ fn read_headers(model: &Found) -> Result<Header, String> {
         mode: header.mode(),
         is_loadable: header.is_loadable(),
         context_native: Some(header.context_length).filter(|&context| context > 0),
+        architecture: Arc::from(header.architecture.as_str()),
+        parameters: header.parameters,
         knows_tools: header.chat_template.is_some_and(|template| template.mentions_tools),
         quantization: header.quantization,
     })

@@ -31,6 +31,7 @@ mod metrics;
 mod model_configs;
 mod model_path;
 mod models;
+mod ollama;
 mod openapi;
 mod query;
 mod refused;
@@ -70,6 +71,8 @@ const SERVING_THREADS_MAX: usize = 16;
 /// A server that is bound and not running yet.
 pub struct Server {
     listener: TcpListener,
+    /// Where Ollama's clients look, if that is wanted.
+    for_ollama: Option<TcpListener>,
     listen: Listen,
     node: node::Handle,
     /// What must not be forgotten.
@@ -103,7 +106,11 @@ impl Server {
     /// If the data folder is in use or unusable, or the address cannot be bound; the chain says which.
     pub async fn bind(config: &Config, hub: hub::Settings, logging: &Logging) -> anyhow::Result<Self> {
         let data_folder = DataFolder::lock(&config.folders.data)?;
-        let listener = listen::bind(&config.server.host, config.server.port).await?;
+        let listener = listen::bind(&config.server.host, config.server.port, "--port").await?;
+        let for_ollama = match config.server.ollama_port {
+            Some(port) => Some(listen::bind(&config.server.host, port, "--ollama-port").await?),
+            None => None,
+        };
         let access = access::Access::new(config, &data_folder)?;
 
         let (tracker, looking) = (TaskTracker::new(), CancellationToken::new());
@@ -124,7 +131,7 @@ impl Server {
         let node = node::Node::start(node_config, table.clone(), &tracker)
             .await
             .context("cannot start this machine's node")?;
-        greet(&listener, &node, &config.folders.models);
+        greet(&listener, for_ollama.as_ref(), &node, &config.folders.models);
         let advice = advice::Advice::start(assembly::advice_config(config)?, node.clone(), &tracker, looking.clone());
         let asked = advice.clone();
         let repositories: storage::Repositories = Arc::new(move |name| asked.gguf_repositories(name));
@@ -152,6 +159,7 @@ impl Server {
         let routers = (0..serving_threads()).map(|_| router::router(parts.clone())).collect();
         Ok(Self {
             listener,
+            for_ollama,
             listen: Listen::new(routers, config.gateway.max_connections),
             node,
             store,
@@ -181,6 +189,7 @@ impl Server {
     pub async fn run(self, shutdown: Shutdown) -> anyhow::Result<()> {
         let Self {
             listener,
+            for_ollama,
             listen,
             node,
             tracker,
@@ -192,8 +201,9 @@ impl Server {
             store,
             _data_folder,
         } = self;
+        let listeners = [listener].into_iter().chain(for_ollama).collect();
         let connections =
-            listen.serve(listener, shutdown.polite.clone()).await.context("cannot start the serving threads")?;
+            listen.serve(listeners, shutdown.polite.clone()).await.context("cannot start the serving threads")?;
         tracing::info!(grace_s = grace.as_secs(), "stopping: no new requests, those in flight may finish");
         stopping.cancel();
         tokio::select! {
@@ -223,11 +233,16 @@ fn serving_threads() -> usize {
 }
 
 /// Says where we are and what there is; without a model, how to get one.
-fn greet(listener: &TcpListener, node: &node::Handle, models: &std::path::Path) {
-    let address = listener.local_addr().map_or_else(|error| error.to_string(), |address| address.to_string());
+fn greet(listener: &TcpListener, for_ollama: Option<&TcpListener>, node: &node::Handle, models: &std::path::Path) {
+    let address = |listener: &TcpListener| {
+        listener.local_addr().map_or_else(|error| error.to_string(), |address| address.to_string())
+    };
     let view = node.view().borrow().clone();
     let count = view.library.ids().count();
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), models = count, "listening on http://{address}");
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), models = count, "listening on http://{}", address(listener));
+    if let Some(listener) = for_ollama {
+        tracing::info!("for Ollama's clients on http://{}, too", address(listener));
+    }
     if count == 0 {
         tracing::warn!(
             "no models yet: put a .gguf file into {}, or start with --model FILE; it is found without a restart",

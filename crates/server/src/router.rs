@@ -6,7 +6,7 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, any, get, patch, post, put};
+use axum::routing::{MethodRouter, any, delete, get, patch, post, put};
 use config::Config;
 use gateway::{ApiError, RequestId, X_REQUEST_ID};
 use http::HeaderMap;
@@ -25,7 +25,8 @@ use crate::logs::Logs;
 use crate::models::Models;
 use crate::stats::Stats;
 use crate::{
-    api_keys, assembly, downloads, fit_api, health, logs, metrics, model_configs, models, openapi, stats, stored, usage,
+    api_keys, assembly, downloads, fit_api, health, logs, metrics, model_configs, models, ollama, openapi, stats,
+    stored, usage,
 };
 
 /// What the routes are made of. Each serving thread has a router of its own, made from clones.
@@ -127,6 +128,7 @@ pub(crate) fn router(parts: Parts) -> Readable {
 
     // Open to everybody who can reach the port.
     let open = slashed(Router::new(), "/health", only("GET, HEAD", get(health::health)));
+    let open = open.route("/", only("GET, HEAD", get(ollama::greeting)));
     let open = slashed(open, "/healthz", only("GET, HEAD", get(health::health)));
     let open = slashed(open, "/v1/health", only("GET, HEAD", get(health::health)));
     let open = slashed(open, "/api/health", only("GET, HEAD", get(health::health)));
@@ -163,7 +165,7 @@ pub(crate) fn router(parts: Parts) -> Readable {
     let of_models = Router::new().route("/api/models/{*matter}", model.fallback(models::method_not_allowed));
     let of_models = slashed(of_models, "/api/models", only("GET, HEAD", get(models::available)));
     let loaded = only("GET, HEAD", get(models::loaded));
-    let of_models = slashed(of_models, "/api/models/loaded", loaded).with_state(models);
+    let of_models = slashed(of_models, "/api/models/loaded", loaded).with_state(models.clone());
     let kept = slashed(Router::new(), "/api/storage", only("GET, HEAD", get(stored::overview)));
     let kept = slashed(kept, "/api/storage/models", only("GET, HEAD", get(stored::models)));
     let kept = kept.route("/api/storage/models/{*name}", only("GET, HEAD", get(stored::named)));
@@ -179,6 +181,19 @@ pub(crate) fn router(parts: Parts) -> Readable {
     let kept = kept.route("/api/models/config/{*name}", only("GET, HEAD, DELETE", config)).route_layer(guarded.clone());
     let kept = slashed(kept, "/api/downloads", only("GET, HEAD", get(downloads::list))).with_state(storage);
 
+    // Ollama's words; its errors have a form of their own. What is loaded and answers is the gateway's.
+    let changing = slashed(Router::new(), "/api/pull", only("POST", post(ollama::pull::pull)));
+    let changing = slashed(changing, "/api/delete", only("DELETE", delete(ollama::delete)));
+    let changing = slashed(changing, "/api/copy", only("POST", post(ollama::copy)));
+    let changing = slashed(changing, "/api/create", only("POST", post(ollama::create)));
+    let changing = slashed(changing, "/api/push", only("POST", post(ollama::push)));
+    let blobs = only("HEAD, POST", post(ollama::create).head(ollama::create));
+    let changing = slashed(changing, "/api/blobs/{digest}", blobs).route_layer(guarded.clone());
+    let of_ollama = slashed(changing, "/api/tags", only("GET, HEAD", get(ollama::listed::tags)));
+    let of_ollama = slashed(of_ollama, "/api/ps", only("GET, HEAD", get(ollama::listed::running)));
+    let of_ollama = slashed(of_ollama, "/api/show", only("POST", post(ollama::shown::show)));
+    let of_ollama = of_ollama.with_state(models).layer(from_fn(ollama::in_ollamas_form));
+
     let logs = slashed(Router::new(), "/api/logs", only("GET, HEAD", get(logs::logs).with_state(logs)));
     let logs = logs.route_layer(guarded.clone());
 
@@ -193,6 +208,7 @@ pub(crate) fn router(parts: Parts) -> Readable {
     let router = open
         .with_state(node)
         .merge(of_models)
+        .merge(of_ollama)
         .merge(kept)
         .merge(logs)
         .merge(keys)

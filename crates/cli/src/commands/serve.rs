@@ -46,6 +46,7 @@ fn sources(args: ServeArgs, settings: &Settings) -> Sources {
     let flags = Flags {
         host: args.host,
         port: args.port,
+        ollama_port: args.ollama_port,
         data_dir: args.data_dir,
         models_dir: args.models_dir,
         override_path: args.override_path,

@@ -19,6 +19,7 @@ mod keys;
 mod leaving;
 mod limits;
 mod logs;
+mod ollama;
 mod openai;
 mod prompts;
 mod shutdown;
