@@ -71,6 +71,11 @@ impl Adapter {
         }
     }
 
+    /// Whether it reads GGUF files, of which much is known before they are loaded.
+    pub const fn reads_gguf(&self) -> bool {
+        !matches!(self, Self::Mlx(_))
+    }
+
     /// Whether it tells by itself which model it serves, so that a stranger on its port is found out.
     pub(crate) const fn names_its_file(&self) -> bool {
         matches!(self, Self::LlamaServer)

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use engine::llama_cpp::ListedDevice;
-use engine::{Folders, Instance, Launch};
+use engine::{Adapter, Folders, Instance, Launch};
 use placement::{Decision, Occupancy};
 use route::{Blocker, IdleSignal, Routes, Table, Target, Unavailable};
 use tokio::sync::{Notify, broadcast, mpsc, oneshot, watch};
@@ -213,6 +213,9 @@ impl Owner {
 
     /// Kept to the devices that are used.
     fn with_devices(&self, mut spec: engine::Spec) -> engine::Spec {
+        if spec.adapter != Adapter::LlamaServer {
+            return spec;
+        }
         let used = self.devices.as_deref().unwrap_or_default();
         let argument = devices::argument(used, &self.config.backends, &spec.extra_args);
         spec.extra_args.extend(argument);
@@ -366,7 +369,19 @@ impl Owner {
                 continue;
             }
             let snapshot = self.snapshot(pending.key(), &pending.need);
-            match placement::admit(&snapshot, &pending.need) {
+            let decision = placement::admit(&snapshot, &pending.need);
+            let in_the_way = match &decision {
+                Decision::Start { evict, .. } => evict.as_slice(),
+                Decision::Wait { blockers, .. } => blockers.as_slice(),
+                _ => &[],
+            };
+            if !in_the_way.is_empty() && pending.takes_only_what_is_free() {
+                let blockers = self.blockers(in_the_way);
+                let reason = no_room(&pending, &snapshot, blockers, RETRY_AFTER);
+                pending.refuse(&reason);
+                continue;
+            }
+            match decision {
                 // Behind a load that waits, only what needs nobody to leave may pass.
                 Decision::Start { evict, release } if evict.is_empty() && release.is_empty() => self.start(pending),
                 Decision::Start { evict, release } => {
@@ -387,13 +402,7 @@ impl Owner {
                     self.pending.push_back(pending);
                 }
                 Decision::Barred { pinned } => {
-                    let reason = Unavailable::NoRoom {
-                        model: pending.key().clone(),
-                        needed: pending.need.to_string(),
-                        free: ledger::free_text(&snapshot),
-                        blockers: self.blockers(&pinned),
-                        retry_after: RETRY_AFTER_UNPINNED,
-                    };
+                    let reason = no_room(&pending, &snapshot, self.blockers(&pinned), RETRY_AFTER_UNPINNED);
                     pending.refuse(&reason);
                 }
                 Decision::Refuse { short } => {
@@ -477,15 +486,11 @@ impl Owner {
     }
 
     fn start(&mut self, pending: Pending) {
-        let Some(program) = self.config.llama_server.clone() else {
-            let failure = pending.failure(
-                FailureClass::BackendError,
-                "no llama-server was found on PATH, in the configuration (engine.llama_server) or in the data folder; \
-                 run the set-up or install llama.cpp",
-            );
+        if let Err(missing) = self.config.programs.of(&pending.spec.adapter) {
+            let failure = pending.failure(FailureClass::BackendError, missing);
             pending.fail(&failure);
             return;
-        };
+        }
         let Pending { model, spec, need, context_requested, waiters, choice, displaced, .. } = pending;
         let id = instance_id();
         tracing::info!(
@@ -496,7 +501,7 @@ impl Owner {
             id: id.clone(),
             model: model.key.clone(),
             context_requested,
-            program,
+            programs: self.config.programs.clone(),
             spec: self.with_devices(spec.clone()),
             estimate: need.clone(),
         };
@@ -541,9 +546,9 @@ impl Owner {
         };
         let adoptions = records.into_iter().map(|record| {
             let (policy, folders, tracker) = (self.config.policy, self.folders.clone(), self.tracker.clone());
-            let program = self.config.llama_server.clone().unwrap_or_default();
+            let programs = self.config.programs.clone();
             async move {
-                let handle = Instance::adopt(record.clone(), program, policy, folders, &tracker).await?;
+                let handle = Instance::adopt(record.clone(), programs, policy, folders, &tracker).await?;
                 Some((record, handle))
             }
         });
@@ -554,6 +559,11 @@ impl Owner {
                 handle.stop(Duration::ZERO);
                 continue;
             };
+            if record.spec.adapter != model.settings.adapter || record.spec.listen != model.settings.listen {
+                tracing::info!(model = %record.model, "ending an engine whose port or program is another by now");
+                handle.stop(Duration::ZERO);
+                continue;
+            }
             tracing::info!(engine.id = %record.id, model = %record.model, "found a running engine, no reload");
             let status = handle.status().borrow().clone();
             let target = status
@@ -707,7 +717,8 @@ impl Owner {
     fn next_wake(&self) -> Instant {
         let now = Instant::now();
         let unloads = self.config.idle_unload.into_iter().flat_map(|limit| {
-            self.instances.iter().filter_map(move |instance| match instance.occupancy() {
+            let may_leave = self.instances.iter().filter(|instance| !instance.model.settings.keep_loaded);
+            may_leave.filter_map(move |instance| match instance.occupancy() {
                 Occupancy::Idle { since } => Some(now + limit.saturating_sub(since)),
                 // Nobody tells when it becomes idle; it is looked at again when it could be due at the earliest.
                 Occupancy::Busy { .. } => Some(now + limit),
@@ -728,7 +739,8 @@ impl Owner {
         let Some(limit) = self.config.idle_unload else { return };
         for instance in &mut self.instances {
             let unused = matches!(instance.occupancy(), Occupancy::Idle { since } if since >= limit);
-            if unused && instance.target.as_ref().is_some_and(|target| target.close()) {
+            let may_leave = !instance.model.settings.keep_loaded;
+            if unused && may_leave && instance.target.as_ref().is_some_and(|target| target.close()) {
                 tracing::info!(model = %instance.model.key, "unloading: unused for {} s", limit.as_secs());
                 instance.leave(Duration::ZERO);
             }
@@ -837,6 +849,17 @@ impl Owner {
             }
         }
     }
+}
+
+/// What is said of a load for which there is no room beside these.
+fn no_room(
+    pending: &Pending,
+    snapshot: &placement::Snapshot,
+    blockers: Vec<Blocker>,
+    retry_after: Duration,
+) -> Unavailable {
+    let (needed, free) = (pending.need.to_string(), ledger::free_text(snapshot));
+    Unavailable::NoRoom { model: pending.key().clone(), needed, free, blockers, retry_after }
 }
 
 /// What those are told who waited for a model that was unloaded instead.

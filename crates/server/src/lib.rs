@@ -10,6 +10,8 @@ mod admin_token;
 mod advice;
 mod adviser;
 mod assembly;
+mod backends;
+mod backends_health;
 mod catalogue;
 mod cors;
 mod data_folder;
@@ -29,6 +31,7 @@ mod model_configs;
 mod model_path;
 mod models;
 mod openapi;
+mod preload;
 mod query;
 mod refused;
 mod router;
@@ -108,12 +111,14 @@ impl Server {
         let tracker = TaskTracker::new();
         let table = route::Table::default();
         let store = Store::open(&data_folder.path().join("snug.db")).await?;
+        let backends = assembly::backends(config);
+        backends.report(&config.models_yaml);
         let setup = storage::Setup::read(assembly::storage_config(config, hub)).await;
         let pinned = store.pinned().await.context("cannot tell which models are pinned")?;
         let node_config = node::Config {
             entries: setup.entries(),
             pinned: pinned.into_iter().collect(),
-            ..assembly::node_config(config)
+            ..assembly::node_config(config, &backends)
         };
         let node = node::Node::start(node_config, table.clone(), &tracker)
             .await
@@ -131,6 +136,8 @@ impl Server {
         let parts = router::Parts::new(
             config,
             router::Owners {
+                preloads: preload::begin(backends.preloaded(), node.clone(), &tracker),
+                backends: Arc::new(backends),
                 first: first_model::load(config, node.clone(), storage.clone(), &tracker),
                 logs: logs::Logs { ring: logging.ring.clone(), stopping: stopping.clone() },
                 table,

@@ -4,7 +4,7 @@
 
 use utoipa::OpenApi;
 
-use crate::{downloads, fit_api, stats, stored};
+use crate::{backends_health, downloads, fit_api, stats, stored};
 
 /// The document, as JSON.
 ///
@@ -44,7 +44,7 @@ pub fn document() -> String {
         routes::post_limit, stored::preview, stored::run, stored::policy, stored::set_policy,
         routes::list_models, routes::one_model, routes::chat_completions, routes::completions, routes::embeddings,
         routes::health, routes::healthz, routes::v1_health, routes::api_health, routes::ready, routes::version,
-        routes::metrics, routes::openapi, routes::logs,
+        routes::metrics, routes::openapi, routes::logs, backends_health::health,
     ),
 )]
 struct Document;

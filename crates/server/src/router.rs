@@ -16,13 +16,18 @@ use storage::Storage;
 use crate::access::{Access, guard};
 use crate::activation::Activation;
 use crate::advice::Advice;
+use crate::backends::Backends;
+use crate::backends_health::Watched;
 use crate::cors::{Readable, Readers};
 use crate::first_model::FirstModel;
 use crate::kept::Kept;
 use crate::logs::Logs;
 use crate::models::Models;
+use crate::preload::Preloads;
 use crate::stats::Stats;
-use crate::{assembly, downloads, fit_api, health, logs, metrics, model_configs, models, openapi, stats, stored};
+use crate::{
+    assembly, backends_health, downloads, fit_api, health, logs, metrics, model_configs, models, openapi, stats, stored,
+};
 
 /// What the routes are made of. Each serving thread has a router of its own, made from clones.
 #[derive(Clone)]
@@ -38,6 +43,7 @@ pub(crate) struct Parts {
     metrics: metrics::Page,
     openapi: Kept,
     first: FirstModel,
+    watched: Watched,
 }
 
 /// Those who own what the routes show and change.
@@ -50,11 +56,14 @@ pub(crate) struct Owners {
     pub(crate) access: Access,
     pub(crate) logs: Logs,
     pub(crate) first: FirstModel,
+    pub(crate) backends: Arc<Backends>,
+    pub(crate) preloads: Preloads,
 }
 
 impl Parts {
     pub(crate) fn new(config: &Config, owners: Owners) -> Self {
-        let Owners { table, node, storage, advice, telemetry, access, logs, first } = owners;
+        let Owners { table, node, storage, advice, telemetry, access, logs, first, backends, preloads } = owners;
+        let watched = Watched { node: node.clone(), backends, preloads };
         let mut registry = Registry::default();
         let request_metrics = gateway::Metrics::register(&mut registry);
         registry.register_collector(Box::new(metrics::NodeCollector::new(node.view())));
@@ -72,20 +81,23 @@ impl Parts {
         let openapi = Kept::json(openapi::document());
         let readers = Readers::new(&config.server.cors_origins);
         let metrics = metrics::Page::new(registry);
-        Self { gateway, node, storage, advice, telemetry, access, readers, logs, metrics, openapi, first }
+        Self { gateway, node, storage, advice, telemetry, access, readers, logs, metrics, openapi, first, watched }
     }
 }
 
 /// All routes, and `OPTIONS` for each.
 pub(crate) fn router(parts: Parts) -> Readable {
-    let Parts { gateway, node, storage, advice, telemetry, access, readers, logs, metrics, openapi, first } = parts;
+    let Parts { gateway, node, storage, advice, telemetry, access, readers, logs, metrics, openapi, first, watched } =
+        parts;
 
     // Open to everybody who can reach the port.
     let open = slashed(Router::new(), "/health", only("GET, HEAD", get(health::health)));
     let open = slashed(open, "/healthz", only("GET, HEAD", get(health::health)));
     let open = slashed(open, "/v1/health", only("GET, HEAD", get(health::health)));
     let open = slashed(open, "/api/health", only("GET, HEAD", get(health::health)));
-    let ready = get(health::ready).with_state((node.clone(), first));
+    let ready = get(health::ready).with_state((node.clone(), first, watched.preloads.clone()));
+    let backends = get(backends_health::health).with_state(watched);
+    let open = slashed(open, "/v1/backends/health", only("GET, HEAD", backends));
     let open = slashed(open, "/readyz", only("GET, HEAD", ready));
     let open = slashed(open, "/api/version", only("GET, HEAD", get(health::version)));
     let open = slashed(open, "/metrics", only("GET, HEAD", get(metrics::page).with_state(metrics)));

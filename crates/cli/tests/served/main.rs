@@ -18,6 +18,7 @@ mod full_disk;
 mod leaving;
 mod limits;
 mod logs;
+mod models_yaml;
 mod openai;
 mod prompts;
 mod shutdown;
