@@ -183,6 +183,7 @@ fn runs(file: &ModelsYaml, backend: &Backend, programs: &Programs, defaults: &Se
             (mlx_model(file, written)?, settings)
         }
     };
+    warn_of_file(backend, &path);
     let context = backend.context_length.or((backend.kind == BackendKind::LlamaCpp).then_some(CONTEXT_UNSET));
     let entry = Entry {
         id: Some(model.clone()),
@@ -319,10 +320,22 @@ fn address(host: Option<&str>) -> Result<IpAddr, String> {
     found.next().map(|found| found.ip()).ok_or_else(|| format!("host: `{host}` is no address of this machine"))
 }
 
+/// A file that has another form than its program reads, by its name.
+fn warn_of_file(backend: &Backend, path: &Path) {
+    let is_right = is_gguf(path) == (backend.kind == BackendKind::LlamaCpp);
+    if !is_right {
+        let (role, kind, path) = (&backend.role, backend.kind.as_str(), path.display());
+        tracing::warn!(backend.role = role, "models.{role}.model_path: {path} is hardly a model for `backend: {kind}`");
+    }
+}
+
+fn is_gguf(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"))
+}
+
 /// The file that llama.cpp is given.
 fn gguf(file: &ModelsYaml, written: &str) -> Result<PathBuf, String> {
     sound("model_path", written)?;
-    let is_gguf = |path: &Path| path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"));
     match places(file, written).into_iter().find(|place| place.exists()) {
         Some(folder) if folder.is_dir() => {
             let entries =
