@@ -25,7 +25,7 @@ pub use fit::{
     GgufSource, GpuInfo, Installed, InstalledModel, PlanAnswer, PlanHardware, PlanLayers, PlanPath, PlanRequest,
     Runtime, Runtimes, ScoreComponents, SystemAnswer, SystemInfo,
 };
-pub use health::{Health, NodeName, Readiness, Version};
+pub use health::{BackendHealth, BackendStatus, Health, NodeName, Readiness, Version};
 pub use keys::{ApiKey, ApiKeyKind, ApiKeyLimits, CreateApiKeyRequest, CreatedApiKey, UpdateApiKeyRequest};
 pub use load::{ConsideredVariant, LoadAnswer, LoadDetails, LoadEvent, UnloadAnswer, VariantChoice};
 pub use logs::{LogLevel, LogLine, Logs, LogsMissed};

@@ -174,6 +174,11 @@ impl Reader<'_> {
         if backend.model_type == ModelType::Rerank && backend.kind != BackendKind::LlamaCpp {
             warn("model_type", "rerank needs `backend: llamacpp`");
         }
+        let is_image_or_sound =
+            matches!(backend.model_type, ModelType::ImageGeneration | ModelType::ImageEdit | ModelType::Whisper);
+        if is_image_or_sound && backend.kind != BackendKind::Mlx {
+            warn("model_type", &format!("{} needs `backend: mlx`", backend.model_type.as_str()));
+        }
         let chats = !matches!(backend.model_type, ModelType::Embeddings | ModelType::Rerank);
         let foreign: &[&str] = match backend.kind {
             BackendKind::Mlx => &LLAMA_CPP_FIELDS,

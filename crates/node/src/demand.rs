@@ -18,6 +18,8 @@ pub(crate) enum Waiter {
     Request(oneshot::Sender<Result<Lease, Unavailable>>),
     /// A person or program that wants it loaded.
     Load(oneshot::Sender<Result<Loaded, Unavailable>>),
+    /// The same, but only if nobody has to leave for it.
+    Preload(oneshot::Sender<Result<Loaded, Unavailable>>),
 }
 
 impl Waiter {
@@ -25,7 +27,7 @@ impl Waiter {
     pub(crate) fn is_there(&self) -> bool {
         match self {
             Self::Request(reply) => !reply.is_closed(),
-            Self::Load(reply) => !reply.is_closed(),
+            Self::Load(reply) | Self::Preload(reply) => !reply.is_closed(),
         }
     }
 
@@ -37,7 +39,7 @@ impl Waiter {
                 // A caller that left in this moment drops the lease, which is all there is to do.
                 let _left = reply.send(lease);
             }
-            Self::Load(reply) => {
+            Self::Load(reply) | Self::Preload(reply) => {
                 let _left = reply.send(Ok(loaded.clone()));
             }
         }
@@ -49,7 +51,7 @@ impl Waiter {
             Self::Request(reply) => {
                 let _left = reply.send(Err(reason));
             }
-            Self::Load(reply) => {
+            Self::Load(reply) | Self::Preload(reply) => {
                 let _left = reply.send(Err(reason));
             }
         }
@@ -95,6 +97,11 @@ impl Pending {
     /// Its model's key.
     pub(crate) fn key(&self) -> &ModelKey {
         &self.model.key
+    }
+
+    /// Whether nobody is to leave for it.
+    pub(crate) fn takes_only_what_is_free(&self) -> bool {
+        self.waiters.iter().all(|waiter| matches!(waiter, Waiter::Preload(_)))
     }
 
     /// This load failed before there was an engine.

@@ -152,6 +152,15 @@ impl Handle {
         self.wait(name, context, Waiter::Load(reply), answer).await
     }
 
+    /// As [`Self::load`], but only if nobody has to leave for it: else it is refused at once.
+    ///
+    /// # Errors
+    /// As [`Activate::activate`].
+    pub async fn preload(&self, name: &str) -> Result<Loaded, Unavailable> {
+        let (reply, answer) = oneshot::channel();
+        self.wait(name, None, Waiter::Preload(reply), answer).await
+    }
+
     /// Ends the instance of the model that `name` means, after the requests in flight; answers once it is gone. A model
     /// that is not loaded is no error. The weights of one that is pinned, or was to be kept ready, stay in RAM.
     ///

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine::{Folders, LogWatch, Policy, PromptCaches, Records};
+use engine::{Folders, LogWatch, Policy, Programs, PromptCaches, Records};
 use route::Table;
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio_util::task::TaskTracker;
@@ -32,8 +32,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Where models are looked for.
     pub sources: Sources,
-    /// The engine program, if one was found.
-    pub llama_server: Option<PathBuf>,
+    /// The engine programs that were found.
+    pub programs: Programs,
     /// What models may use of accelerators together; `None` for all there is.
     pub memory: Option<ByteCount>,
     /// What single accelerators are said to have, by their number among those that are used.
@@ -149,18 +149,22 @@ impl Node {
         let (library, config) = (owner.library().clone(), owner.config());
         let places = Places { configured: config.sources.clone(), entries: config.entries.clone() };
         models_folder::watch(library, places, commands.clone(), looks_wanted, tracker);
-        ask_for_devices(owner.config().llama_server.clone(), commands, tracker);
+        ask_the_engines(owner.config().programs.clone(), commands, tracker);
         tracker.spawn(owner.run(inputs, changed, weights_changed));
         Ok(handle)
     }
 }
 
-fn ask_for_devices(program: Option<PathBuf>, commands: mpsc::Sender<Command>, tracker: &TaskTracker) {
+/// Which devices they see, and what else has to be known before any of them is started.
+fn ask_the_engines(programs: Programs, commands: mpsc::Sender<Command>, tracker: &TaskTracker) {
     tracker.spawn(async move {
-        let devices = match program {
-            Some(program) => engine::llama_cpp::list_devices(&program).await,
-            None => Vec::new(),
+        let devices = async {
+            match &programs.llama_server {
+                Some(program) => engine::llama_cpp::list_devices(program).await,
+                None => Vec::new(),
+            }
         };
+        let (devices, ()) = tokio::join!(devices, programs.ask_mlx());
         let _stopped = commands.send(Command::Devices(devices)).await;
     });
 }

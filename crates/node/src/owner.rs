@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use engine::llama_cpp::ListedDevice;
-use engine::{Folders, Instance, Launch};
+use engine::{Adapter, Folders, Instance, Launch};
 use placement::{Decision, Occupancy};
 use route::{Blocker, IdleSignal, Routes, Table, Target, Unavailable};
 use tokio::sync::{Notify, broadcast, mpsc, oneshot, watch};
@@ -228,6 +228,9 @@ impl Owner {
 
     /// Kept to the devices that are used.
     fn with_devices(&self, mut spec: engine::Spec) -> engine::Spec {
+        if spec.adapter != Adapter::LlamaServer {
+            return spec;
+        }
         let used = self.devices.as_deref().unwrap_or_default();
         let argument = devices::argument(used, &self.config.backends, &spec.extra_args);
         spec.extra_args.extend(argument);
@@ -383,7 +386,19 @@ impl Owner {
                 continue;
             }
             let snapshot = self.snapshot(pending.key(), &pending.need);
-            match placement::admit(&snapshot, &pending.need) {
+            let decision = placement::admit(&snapshot, &pending.need);
+            let in_the_way = match &decision {
+                Decision::Start { evict, .. } => evict.as_slice(),
+                Decision::Wait { blockers, .. } => blockers.as_slice(),
+                _ => &[],
+            };
+            if !in_the_way.is_empty() && pending.takes_only_what_is_free() {
+                let blockers = self.blockers(in_the_way);
+                let reason = no_room(&pending, &snapshot, blockers, RETRY_AFTER);
+                pending.refuse(&reason);
+                continue;
+            }
+            match decision {
                 // Behind a load that waits, only what needs nobody to leave may pass.
                 Decision::Start { evict, release } if evict.is_empty() && release.is_empty() => self.start(pending),
                 Decision::Start { evict, release } => {
@@ -404,13 +419,7 @@ impl Owner {
                     self.pending.push_back(pending);
                 }
                 Decision::Barred { pinned } => {
-                    let reason = Unavailable::NoRoom {
-                        model: pending.key().clone(),
-                        needed: pending.need.to_string(),
-                        free: ledger::free_text(&snapshot),
-                        blockers: self.blockers(&pinned),
-                        retry_after: RETRY_AFTER_UNPINNED,
-                    };
+                    let reason = no_room(&pending, &snapshot, self.blockers(&pinned), RETRY_AFTER_UNPINNED);
                     pending.refuse(&reason);
                 }
                 Decision::Refuse { short } => {
@@ -495,15 +504,11 @@ impl Owner {
     }
 
     fn start(&mut self, pending: Pending) {
-        let Some(program) = self.config.llama_server.clone() else {
-            let failure = pending.failure(
-                FailureClass::BackendError,
-                "no llama-server was found on PATH, in the configuration (engine.llama_server) or in the data folder; \
-                 run the set-up or install llama.cpp",
-            );
+        if let Err(missing) = self.config.programs.of(&pending.spec.adapter) {
+            let failure = pending.failure(FailureClass::BackendError, missing);
             pending.fail(&failure);
             return;
-        };
+        }
         let Pending { model, spec, need, context_requested, waiters, choice, displaced, keep, .. } = pending;
         let id = instance_id();
         tracing::info!(
@@ -514,7 +519,7 @@ impl Owner {
             id: id.clone(),
             model: model.key.clone(),
             context_requested,
-            program,
+            programs: self.config.programs.clone(),
             spec: self.with_devices(spec.clone()),
             estimate: need.clone(),
         };
@@ -561,9 +566,9 @@ impl Owner {
         };
         let adoptions = records.into_iter().map(|record| {
             let (policy, folders, tracker) = (self.config.policy, self.folders.clone(), self.tracker.clone());
-            let program = self.config.llama_server.clone().unwrap_or_default();
+            let programs = self.config.programs.clone();
             async move {
-                let handle = Instance::adopt(record.clone(), program, policy, folders, &tracker).await?;
+                let handle = Instance::adopt(record.clone(), programs, policy, folders, &tracker).await?;
                 Some((record, handle))
             }
         });
@@ -574,6 +579,11 @@ impl Owner {
                 handle.stop(Duration::ZERO);
                 continue;
             };
+            if record.spec.adapter != model.settings.adapter || record.spec.listen != model.settings.listen {
+                tracing::info!(model = %record.model, "ending an engine whose port or program is another by now");
+                handle.stop(Duration::ZERO);
+                continue;
+            }
             tracing::info!(engine.id = %record.id, model = %record.model, "found a running engine, no reload");
             let status = handle.status().borrow().clone();
             let target = status.address.map(|address| {
@@ -756,12 +766,12 @@ impl Owner {
 
     /// After how long an instance goes if nobody uses it.
     fn idle_limit(&self, instance: &Running) -> Option<Duration> {
-        instance.keep.limit(self.config.idle_unload)
+        idle_limit(instance, self.config.idle_unload)
     }
 
     fn unload_idle(&mut self) {
         for instance in &mut self.instances {
-            let Some(limit) = instance.keep.limit(self.config.idle_unload) else { continue };
+            let Some(limit) = idle_limit(instance, self.config.idle_unload) else { continue };
             let unused = matches!(instance.occupancy(), Occupancy::Idle { since } if since >= limit);
             if unused && instance.target.as_ref().is_some_and(|target| target.close()) {
                 tracing::info!(model = %instance.model.key, "unloading: unused for {} s", limit.as_secs_f32());
@@ -873,6 +883,22 @@ impl Owner {
             }
         }
     }
+}
+
+/// What is said of a load for which there is no room beside these.
+fn no_room(
+    pending: &Pending,
+    snapshot: &placement::Snapshot,
+    blockers: Vec<Blocker>,
+    retry_after: Duration,
+) -> Unavailable {
+    let (needed, free) = (pending.need.to_string(), ledger::free_text(snapshot));
+    Unavailable::NoRoom { model: pending.key().clone(), needed, free, blockers, retry_after }
+}
+
+/// After how long an instance goes if nobody uses it; `usually` is what is configured for all.
+fn idle_limit(instance: &Running, usually: Option<Duration>) -> Option<Duration> {
+    instance.keep.limit(usually.filter(|_| !instance.model.settings.keep_loaded))
 }
 
 /// What those are told who waited for a model that was unloaded instead.

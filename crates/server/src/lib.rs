@@ -11,6 +11,8 @@ mod advice;
 mod adviser;
 mod api_keys;
 mod assembly;
+mod backends;
+mod backends_health;
 mod catalogue;
 mod cors;
 mod data_folder;
@@ -33,6 +35,7 @@ mod model_path;
 mod models;
 mod ollama;
 mod openapi;
+mod preload;
 mod query;
 mod refused;
 mod router;
@@ -121,12 +124,14 @@ impl Server {
         if !listener.local_addr()?.ip().is_loopback() {
             access.warn_about_open_doors(keyring.keys().is_closed());
         }
+        let backends = assembly::backends(config);
+        backends.report(&config.models_yaml);
         let setup = storage::Setup::read(assembly::storage_config(config, hub)).await;
         let pinned = store.pinned().await.context("cannot tell which models are pinned")?;
         let node_config = node::Config {
             entries: setup.entries(),
             pinned: pinned.into_iter().collect(),
-            ..assembly::node_config(config)
+            ..assembly::node_config(config, &backends)
         };
         let node = node::Node::start(node_config, table.clone(), &tracker)
             .await
@@ -143,6 +148,8 @@ impl Server {
         let parts = router::Parts::new(
             config,
             router::Owners {
+                preloads: preload::begin(backends.preloaded(), node.clone(), &tracker),
+                backends: Arc::new(backends),
                 first: first_model::load(config, node.clone(), storage.clone(), &tracker),
                 logs: logs::Logs { ring: logging.ring.clone(), stopping: stopping.clone() },
                 table,

@@ -4,7 +4,7 @@
 
 use utoipa::OpenApi;
 
-use crate::{api_keys, downloads, fit_api, ollama, stats, stored, usage};
+use crate::{api_keys, backends_health, downloads, fit_api, ollama, stats, stored, usage};
 
 /// The document, as JSON.
 ///
@@ -49,7 +49,7 @@ pub fn document() -> String {
         routes::copy, routes::create, routes::create_blob, routes::push,
         routes::list_models, routes::one_model, routes::chat_completions, routes::completions, routes::embeddings,
         routes::health, routes::healthz, routes::v1_health, routes::api_health, routes::ready, routes::version,
-        routes::metrics, routes::openapi, routes::logs,
+        routes::metrics, routes::openapi, routes::logs, backends_health::health,
     ),
 )]
 struct Document;

@@ -17,16 +17,19 @@ use store::Store;
 use crate::access::{Access, guard};
 use crate::activation::Activation;
 use crate::advice::Advice;
+use crate::backends::Backends;
+use crate::backends_health::Watched;
 use crate::cors::{Readable, Readers};
 use crate::first_model::FirstModel;
 use crate::kept::Kept;
 use crate::keyring::Keyring;
 use crate::logs::Logs;
 use crate::models::Models;
+use crate::preload::Preloads;
 use crate::stats::Stats;
 use crate::{
-    api_keys, assembly, downloads, fit_api, health, logs, metrics, model_configs, models, ollama, openapi, stats,
-    stored, usage,
+    api_keys, assembly, backends_health, downloads, fit_api, health, logs, metrics, model_configs, models, ollama,
+    openapi, stats, stored, usage,
 };
 
 /// What the routes are made of. Each serving thread has a router of its own, made from clones.
@@ -45,6 +48,7 @@ pub(crate) struct Parts {
     metrics: metrics::Page,
     openapi: Kept,
     first: FirstModel,
+    watched: Watched,
 }
 
 /// Those who own what the routes show and change.
@@ -60,11 +64,28 @@ pub(crate) struct Owners {
     pub(crate) access: Access,
     pub(crate) logs: Logs,
     pub(crate) first: FirstModel,
+    pub(crate) backends: Arc<Backends>,
+    pub(crate) preloads: Preloads,
 }
 
 impl Parts {
     pub(crate) fn new(config: &Config, owners: Owners) -> Self {
-        let Owners { table, directory, node, storage, advice, telemetry, keyring, store, access, logs, first } = owners;
+        let Owners {
+            table,
+            directory,
+            node,
+            storage,
+            advice,
+            telemetry,
+            keyring,
+            store,
+            access,
+            logs,
+            first,
+            backends,
+            preloads,
+        } = owners;
+        let watched = Watched { node: node.clone(), backends, preloads };
         let mut registry = Registry::default();
         let request_metrics = gateway::Metrics::register(&mut registry);
         registry.register_collector(Box::new(metrics::NodeCollector::new(node.view())));
@@ -104,6 +125,7 @@ impl Parts {
             metrics,
             openapi,
             first,
+            watched,
         }
     }
 }
@@ -124,6 +146,7 @@ pub(crate) fn router(parts: Parts) -> Readable {
         metrics,
         openapi,
         first,
+        watched,
     } = parts;
 
     // Open to everybody who can reach the port.
@@ -132,7 +155,9 @@ pub(crate) fn router(parts: Parts) -> Readable {
     let open = slashed(open, "/healthz", only("GET, HEAD", get(health::health)));
     let open = slashed(open, "/v1/health", only("GET, HEAD", get(health::health)));
     let open = slashed(open, "/api/health", only("GET, HEAD", get(health::health)));
-    let ready = get(health::ready).with_state((node.clone(), first));
+    let ready = get(health::ready).with_state((node.clone(), first, watched.preloads.clone()));
+    let backends = get(backends_health::health).with_state(watched);
+    let open = slashed(open, "/v1/backends/health", only("GET, HEAD", backends));
     let open = slashed(open, "/readyz", only("GET, HEAD", ready));
     let open = slashed(open, "/api/version", only("GET, HEAD", get(health::version)));
     let open = slashed(open, "/metrics", only("GET, HEAD", get(metrics::page).with_state(metrics)));

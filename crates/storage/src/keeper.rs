@@ -282,7 +282,7 @@ impl Storage {
     pub fn is_missing(&self, name: &str) -> bool {
         let view = self.0.view();
         let Some(model) = view.library.find(name) else { return false };
-        if model.present || !model.provider.is_local() {
+        if model.present || !model.is_of_files() {
             return false;
         }
         // A bare id means whichever of its variants is here.
@@ -496,7 +496,7 @@ impl Storage {
     pub fn stored(&self) -> Vec<Stored> {
         let view = self.0.view();
         let fetches = self.fetches();
-        let models = view.library.models().filter(|model| model.present && model.provider.is_local());
+        let models = view.library.models().filter(|model| model.present && model.is_of_files());
         models.map(|model| self.0.stored(&view, model, &fetches)).collect()
     }
 
@@ -596,7 +596,7 @@ impl Storage {
         // What is left of a set that lacks files goes as well.
         let view = self.0.view();
         let has_files = |model: &node::Model| model.present || model.files.iter().any(|file| file.exists());
-        let models = view.library.models().filter(|model| model.provider.is_local() && has_files(model));
+        let models = view.library.models().filter(|model| model.is_of_files() && has_files(model));
         let stored = models.map(|model| self.0.stored(&view, model, &fetches)).collect();
         let stored = self.of_name(stored, name, variant)?;
         let guarded: Vec<&Stored> = stored.iter().filter(|one| one.is_guarded()).collect();

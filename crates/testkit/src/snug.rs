@@ -28,12 +28,21 @@ impl Stage {
     /// # Panics
     /// If the folders cannot be made.
     pub fn new(program: impl Into<PathBuf>, engine: &Path) -> Self {
+        let stage = Self::without_engine(program);
+        let engine = engine.to_str().expect("a test's path is UTF-8");
+        stage.arguments(&["--llama-server", engine])
+    }
+
+    /// Fresh folders for `program`, the built `snug`, which has to find its engines by itself.
+    ///
+    /// # Panics
+    /// If the folders cannot be made.
+    pub fn without_engine(program: impl Into<PathBuf>) -> Self {
         let folder = tempfile::Builder::new().prefix("snug-test").tempdir().expect("a temporary folder can be made");
         let stage =
             Self { program: program.into(), folder, arguments: vec![], environment: vec![], file_size_max: None };
         std::fs::create_dir(stage.models_dir()).expect("the folder is fresh");
-        let engine = engine.to_str().expect("a test's path is UTF-8");
-        stage.arguments(&["--llama-server", engine])
+        stage
     }
 
     /// With more arguments for `snug serve`.

@@ -19,6 +19,7 @@ mod keys;
 mod leaving;
 mod limits;
 mod logs;
+mod models_yaml;
 mod ollama;
 mod openai;
 mod prompts;

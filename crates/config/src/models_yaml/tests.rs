@@ -254,6 +254,7 @@ fn what_is_odd_is_a_warning() {
         "tool_call_parser: qwen3",
         &["models.standard.tool_call_parser: means nothing to `backend: llamacpp`"],
     );
+    check_warnings("model_type: whisper", &["models.standard.model_type: whisper needs `backend: mlx`"]);
     check_warnings("tool_call_parser: null, enable_auto_tool_choice: false", &[]);
     let mlx = "models: {m: {id: a, backend: mlx, port: 8501, default_timeout: 1, quantization: q, model_type: rerank, temp: 1}}\nlog: 1";
     assert_eq!(

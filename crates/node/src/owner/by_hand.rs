@@ -69,7 +69,7 @@ impl Owner {
     pub(super) fn provide(&mut self, model: &Model, waiter: Waiter) {
         let context = model.context_window.unwrap_or(0);
         match waiter {
-            Waiter::Load(reply) => {
+            Waiter::Load(reply) | Waiter::Preload(reply) => {
                 if !self.provided.contains(&model.key) {
                     self.provided.push(model.key.clone());
                 }

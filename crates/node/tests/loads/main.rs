@@ -2,6 +2,7 @@
 //!
 //! A lease that is held is a request in flight: nothing here needs a client.
 
+mod configured;
 mod loads;
 mod named;
 mod ready;
