@@ -177,7 +177,7 @@ impl Gateway {
                     is_ready: target.is_some_and(|target| !target.is_closed()),
                     in_flight: load.map_or(0, |load| load.in_flight),
                     waiting: 0,
-                    capacity: local.in_flight_max.unwrap_or(self.limits.max_in_flight),
+                    capacity: local.in_flight_max.unwrap_or(self.limits().max_in_flight),
                 }
             }
             Member::Remote(remote) => Load {
@@ -192,7 +192,7 @@ impl Gateway {
     /// A lease on an engine of a model, on `target` if it gives one.
     async fn lease(&self, local: &Local, target: Option<Arc<Target>>, tally: &Tally) -> Result<Lease, Failure> {
         if let Some(target) = target {
-            let limit = local.in_flight_max.unwrap_or(self.limits.max_in_flight);
+            let limit = local.in_flight_max.unwrap_or(self.limits().max_in_flight);
             if let Some(lease) = target.lease(limit) {
                 return Ok(lease);
             }
@@ -223,7 +223,7 @@ impl Gateway {
             *request.headers_mut() = headers;
             request
         };
-        let idle_timeout = local.idle_timeout.unwrap_or(self.limits.engine_idle_timeout);
+        let idle_timeout = local.idle_timeout.unwrap_or(self.limits().engine_idle_timeout);
         self.pool.send(lease.target().address(), Instant::now(), idle_timeout, &request).await
     }
 }

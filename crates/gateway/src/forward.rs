@@ -89,8 +89,9 @@ impl Gateway {
     ) -> Result<Reply, ApiError> {
         let (head, body) = request.into_parts();
         let body =
-            if endpoint.is_look() { Bytes::new() } else { body::read(&head.headers, body, &self.limits).await? };
+            if endpoint.is_look() { Bytes::new() } else { body::read(&head.headers, body, &self.limits()).await? };
         clock.read = Some(Instant::now());
+        tally.asked(&body);
         let mut ask = Ask::read(endpoint, &head, &body, id)?;
         if ask.name.is_empty() && endpoint.may_leave_out_model() {
             ask.name = self.only_model()?.into();

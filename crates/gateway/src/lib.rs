@@ -48,4 +48,4 @@ pub use metrics::{Metrics, Outcome};
 pub use request_id::{RequestId, X_REQUEST_ID};
 pub use router::{Limits, Parts, Shared, router};
 pub use source::By;
-pub use tally::Finished;
+pub use tally::{Bodies, Finished};

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
@@ -19,7 +20,7 @@ use crate::spread::Spreads;
 use crate::{ApiError, Finished, Metrics, RequestId, X_REQUEST_ID, models};
 
 /// What the gateway refuses to exceed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Largest request body. Default 64 MiB.
     pub max_body: ByteCount,
@@ -29,6 +30,8 @@ pub struct Limits {
     pub max_in_flight: u64,
     /// Longest time an engine may say nothing, before its answer and within it. Default 600 s.
     pub engine_idle_timeout: Duration,
+    /// How much of each body is told of when a request is over, bytes. Default 0: nothing.
+    pub bodies_kept: usize,
 }
 
 impl Default for Limits {
@@ -38,6 +41,7 @@ impl Default for Limits {
             body_timeout: Duration::from_secs(60),
             max_in_flight: 256,
             engine_idle_timeout: Duration::from_secs(600),
+            bodies_kept: 0,
         }
     }
 }
@@ -51,8 +55,8 @@ pub struct Parts {
     pub directory: Directory,
     /// Makes ready what is not.
     pub activate: Arc<dyn Activate>,
-    /// What it refuses to exceed.
-    pub limits: Limits,
+    /// What it refuses to exceed, looked at anew for each request.
+    pub limits: Arc<ArcSwap<Limits>>,
     /// Where it counts.
     pub metrics: Metrics,
     /// What all threads know together.
@@ -77,7 +81,7 @@ pub(crate) struct Gateway {
     pub(crate) table: Table,
     pub(crate) directory: Directory,
     pub(crate) activate: Arc<dyn Activate>,
-    pub(crate) limits: Limits,
+    limits: Arc<ArcSwap<Limits>>,
     pub(crate) metrics: Metrics,
     pub(crate) finished: Arc<dyn Fn(Finished) + Send + Sync>,
     pub(crate) pool: Arc<Pool>,
@@ -86,6 +90,11 @@ pub(crate) struct Gateway {
 }
 
 impl Gateway {
+    /// What is not to be exceeded now.
+    pub(crate) fn limits(&self) -> Limits {
+        **self.limits.load()
+    }
+
     /// Who fails, who has read what.
     pub(crate) fn spreads(&self) -> &Spreads {
         &self.shared.0.spreads

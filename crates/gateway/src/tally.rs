@@ -37,6 +37,17 @@ pub struct Finished {
     pub total: Duration,
     /// The trace that the client is in (W3C `traceparent`).
     pub traceparent: Option<HeaderValue>,
+    /// What was asked and answered, where that is kept ([`crate::Limits::bodies_kept`]).
+    pub bodies: Option<Box<Bodies>>,
+}
+
+/// The beginnings of what was asked and answered.
+#[derive(Debug, Clone, Default)]
+pub struct Bodies {
+    /// Of the request's body, as it came.
+    pub asked: Vec<u8>,
+    /// Of the answer, as it came from whoever answered.
+    pub answered: Vec<u8>,
 }
 
 /// One request's entry in the books. Dropped without an outcome, it counts as cancelled by its client.
@@ -68,6 +79,7 @@ impl Tally {
             first_piece: Duration::ZERO,
             total: Duration::ZERO,
             traceparent: headers.get("traceparent").cloned(),
+            bodies: None,
         };
         let received = Instant::now();
         Self { gateway: Arc::clone(gateway), endpoint, model, received, begun: false, finished: Some(finished) }
@@ -95,8 +107,21 @@ impl Tally {
         });
     }
 
+    /// This was asked.
+    pub(crate) fn asked(&mut self, body: &[u8]) {
+        let kept = self.gateway.limits().bodies_kept;
+        if kept > 0 {
+            let asked = body[..body.len().min(kept)].to_vec();
+            self.note(|finished| finished.bodies = Some(Box::new(Bodies { asked, answered: Vec::new() })));
+        }
+    }
+
     /// A piece of the answer came.
-    pub(crate) fn piece(&mut self) {
+    pub(crate) fn piece(&mut self, piece: &[u8]) {
+        if let Some(bodies) = self.finished.as_mut().and_then(|finished| finished.bodies.as_mut()) {
+            let room = self.gateway.limits().bodies_kept.saturating_sub(bodies.answered.len());
+            bodies.answered.extend_from_slice(&piece[..piece.len().min(room)]);
+        }
         if std::mem::replace(&mut self.begun, true) {
             return;
         }

@@ -10,7 +10,7 @@ use engine::lifecycle::Patience;
 use node::{Entry, Settings, Sources};
 use types::ByteCount;
 
-use crate::{advice, adviser, engine_program};
+use crate::{advice, adviser, engine_program, request_log};
 
 /// An engine that served this long has its earlier crashes forgiven.
 const FORGIVEN_AFTER: Duration = Duration::from_secs(300);
@@ -27,6 +27,7 @@ pub(crate) fn gateway_limits(config: &Config) -> gateway::Limits {
         body_timeout: BODY_TIMEOUT,
         max_in_flight: u64::from(config.gateway.max_in_flight),
         engine_idle_timeout: config.gateway.engine_idle_timeout,
+        bodies_kept: if config.request_log.bodies { request_log::BODY_MAX } else { 0 },
     }
 }
 
@@ -128,7 +129,8 @@ fn half_of_ram() -> ByteCount {
     hardware::ram().map_or(ByteCount::ZERO, |ram| ByteCount::bytes(ram.total.as_u64() / 2))
 }
 
-fn settings_of_engine(engine: &config::Engine) -> Settings {
+/// How models are started that nobody says more of.
+pub(crate) fn settings_of_engine(engine: &config::Engine) -> Settings {
     Settings {
         context: engine.context,
         slots: engine.slots,

@@ -1,7 +1,7 @@
 //! The composition root: builds the parts, binds the port, runs, drains, ends. Holds no logic of its own.
 //!
 //! ```text
-//!  Config ─▶ Server::bind ─▶ run ─ SIGTERM ─▶ stop accepting ─▶ streams finish (grace) ─▶ engines end ─▶ connections cut
+//!  Config ─▶ Server::bind ─▶ follow ─▶ run ─ SIGTERM ─▶ stop accepting ─▶ streams finish (grace) ─▶ engines end ─▶ connections cut
 //! ```
 
 mod access;
@@ -29,8 +29,11 @@ mod model_configs;
 mod model_path;
 mod models;
 mod openapi;
+mod outlets;
 mod query;
 mod refused;
+mod reload;
+mod request_log;
 mod router;
 mod stats;
 mod stored;
@@ -39,7 +42,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use config::Config;
+use arc_swap::ArcSwap;
+use config::{Config, Sources};
+use prometheus_client::registry::Registry;
 use store::Store;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -47,6 +52,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::data_folder::DataFolder;
 use crate::listen::Listen;
+use crate::outlets::Outlets;
+use crate::reload::{Followers, InForce, Outcomes, Reload, Terminal};
 
 pub use adviser::{Adviser, Meant};
 pub use catalogue::{CatalogueStatus, catalogue_status, update_catalogue};
@@ -75,10 +82,9 @@ pub struct Server {
     looking: CancellationToken,
     /// Cancelled for answers that have no end of their own.
     stopping: CancellationToken,
-    keep_engines: bool,
-    grace: Duration,
-    /// What engines may take to end.
-    engines_end: Duration,
+    /// Takes what is new of the configuration, once it is told to.
+    reload: Option<Reload>,
+    in_force: InForce,
     _data_folder: DataFolder,
 }
 
@@ -128,8 +134,22 @@ impl Server {
         let telemetry = telemetry::start(store.clone(), &tracker, looking.clone());
         tracker.spawn(stats::follow_swaps(node.swaps(), telemetry.clone(), looking.clone()));
         let stopping = CancellationToken::new();
+        let mut registry = Registry::default();
+        let limits = Arc::new(ArcSwap::from_pointee(assembly::gateway_limits(config)));
+        let readers = Arc::new(ArcSwap::from_pointee(cors::Readers::new(&config.server.cors_origins)));
+        let followers = Followers {
+            level: logging.level.clone(),
+            limits: Arc::clone(&limits),
+            readers: Arc::clone(&readers),
+            access: access.clone(),
+            node: node.clone(),
+            storage: storage.clone(),
+        };
+        let reload = Reload::new(config, followers, Outcomes::register(&mut registry));
+        let outlets = Outlets::start(config, reload.in_force(), &tracker, &looking)?;
+        outlets.register(&mut registry);
         let parts = router::Parts::new(
-            config,
+            registry,
             router::Owners {
                 first: first_model::load(config, node.clone(), storage.clone(), &tracker),
                 logs: logs::Logs { ring: logging.ring.clone(), stopping: stopping.clone() },
@@ -140,6 +160,9 @@ impl Server {
                 advice,
                 telemetry,
                 access,
+                limits,
+                readers,
+                outlets,
             },
         );
         let routers = (0..serving_threads()).map(|_| router::router(parts.clone())).collect();
@@ -151,11 +174,22 @@ impl Server {
             tracker,
             looking,
             stopping,
-            keep_engines: config.node.keep_engines,
-            grace: config.gateway.shutdown_grace,
-            engines_end: assembly::PROMPT_CACHE + config.engine.stop_timeout + KILL_PATIENCE,
+            in_force: reload.in_force(),
+            reload: Some(reload),
             _data_folder: data_folder,
         })
+    }
+
+    /// Takes what `sources` say from now on whenever a file of the configuration changes, and on SIGHUP: what may change
+    /// while it runs. What is wrong leaves all as it is and is told in the log.
+    ///
+    /// # Errors
+    /// If the signal cannot be listened to.
+    pub fn follow(mut self, sources: Sources) -> anyhow::Result<Self> {
+        if let Some(reload) = self.reload.take() {
+            self.tracker.spawn(reload.follow(sources, self.stopping.clone())?);
+        }
+        Ok(self)
     }
 
     /// Where it listens.
@@ -172,21 +206,12 @@ impl Server {
     /// # Errors
     /// If the serving threads cannot be started.
     pub async fn run(self, shutdown: Shutdown) -> anyhow::Result<()> {
-        let Self {
-            listener,
-            listen,
-            node,
-            tracker,
-            looking,
-            stopping,
-            keep_engines,
-            grace,
-            engines_end,
-            store,
-            _data_folder,
-        } = self;
+        let Self { listener, listen, node, tracker, looking, stopping, reload: _reload, in_force, store, _data_folder } =
+            self;
         let connections =
             listen.serve(listener, shutdown.polite.clone()).await.context("cannot start the serving threads")?;
+        let config = Arc::clone(&in_force.borrow());
+        let grace = config.gateway.shutdown_grace;
         tracing::info!(grace_s = grace.as_secs(), "stopping: no new requests, those in flight may finish");
         stopping.cancel();
         tokio::select! {
@@ -195,7 +220,8 @@ impl Server {
             () = shutdown.at_once.cancelled() => tracing::info!("asked again: stopping at once"),
         }
         let drain = if shutdown.at_once.is_cancelled() { Duration::ZERO } else { LAST_REQUESTS };
-        if tokio::time::timeout(engines_end, node.stop(keep_engines, drain)).await.is_err() {
+        let engines_end = assembly::PROMPT_CACHE + config.engine.stop_timeout + KILL_PATIENCE;
+        if tokio::time::timeout(engines_end, node.stop(config.node.keep_engines, drain)).await.is_err() {
             tracing::error!("an engine does not end although it was killed (its driver may hang); leaving it behind");
         }
         let _unfinished = tokio::time::timeout(LAST_WORDS, connections.finished()).await;
@@ -229,17 +255,20 @@ fn greet(listener: &TcpListener, node: &node::Handle, models: &std::path::Path) 
     }
 }
 
-/// Cancels `shutdown` on SIGINT and SIGTERM: politely on the first, at once on the second.
+/// Cancels `shutdown` on SIGINT, on SIGTERM, and when the terminal goes away that snug was started from: politely on the
+/// first, at once on the second.
 ///
 /// # Errors
 /// If signals cannot be listened to.
 pub async fn shutdown_on_signals(shutdown: Shutdown) -> std::io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let (terminal, mut hangup) = (Terminal::now(), signal(SignalKind::hangup())?);
     for token in [shutdown.polite, shutdown.at_once] {
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
+            () = terminal.hung_up(&mut hangup, true) => {}
         }
         token.cancel();
     }

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, any, get, post, put};
-use config::Config;
 use gateway::{ApiError, RequestId, X_REQUEST_ID};
 use http::HeaderMap;
 use prometheus_client::registry::Registry;
@@ -21,8 +21,9 @@ use crate::first_model::FirstModel;
 use crate::kept::Kept;
 use crate::logs::Logs;
 use crate::models::Models;
+use crate::outlets::Outlets;
 use crate::stats::Stats;
-use crate::{assembly, downloads, fit_api, health, logs, metrics, model_configs, models, openapi, stats, stored};
+use crate::{downloads, fit_api, health, logs, metrics, model_configs, models, openapi, stats, stored};
 
 /// What the routes are made of. Each serving thread has a router of its own, made from clones.
 #[derive(Clone)]
@@ -33,7 +34,7 @@ pub(crate) struct Parts {
     advice: Advice,
     telemetry: telemetry::Handle,
     access: Access,
-    readers: Readers,
+    readers: Arc<ArcSwap<Readers>>,
     logs: Logs,
     metrics: metrics::Page,
     openapi: Kept,
@@ -51,12 +52,17 @@ pub(crate) struct Owners {
     pub(crate) access: Access,
     pub(crate) logs: Logs,
     pub(crate) first: FirstModel,
+    /// What the gateway refuses to exceed, and who may read answers: both follow the configuration.
+    pub(crate) limits: Arc<ArcSwap<gateway::Limits>>,
+    pub(crate) readers: Arc<ArcSwap<Readers>>,
+    pub(crate) outlets: Outlets,
 }
 
 impl Parts {
-    pub(crate) fn new(config: &Config, owners: Owners) -> Self {
-        let Owners { table, directory, node, storage, advice, telemetry, access, logs, first } = owners;
-        let mut registry = Registry::default();
+    /// `registry` has metrics of others already, or none.
+    pub(crate) fn new(mut registry: Registry, owners: Owners) -> Self {
+        let Owners { table, directory, node, storage, advice, telemetry, access, logs, first, limits, readers, outlets } =
+            owners;
         let request_metrics = gateway::Metrics::register(&mut registry);
         registry.register_collector(Box::new(metrics::NodeCollector::new(node.view())));
         let (count, remember) = (metrics::counted_by(node.clone(), storage.clone()), telemetry.clone());
@@ -64,10 +70,11 @@ impl Parts {
             table,
             directory,
             activate: Arc::new(Activation::new(node.clone(), storage.clone())),
-            limits: assembly::gateway_limits(config),
+            limits,
             metrics: request_metrics,
             shared: gateway::Shared::default(),
             finished: Arc::new(move |finished| {
+                outlets.finished(&finished, None);
                 if let Some(answer) = stats::answer(&finished) {
                     count(&answer.model, &finished.usage);
                     remember.answered(answer);
@@ -75,7 +82,6 @@ impl Parts {
             }),
         };
         let openapi = Kept::json(openapi::document());
-        let readers = Readers::new(&config.server.cors_origins);
         let metrics = metrics::Page::new(registry);
         Self { gateway, node, storage, advice, telemetry, access, readers, logs, metrics, openapi, first }
     }

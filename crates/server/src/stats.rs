@@ -273,6 +273,7 @@ mod tests {
             outcome: Outcome::Success,
             status: Some(StatusCode::OK),
             traceparent: None,
+            bodies: None,
             usage: Usage { generation_time, ..Usage::default() },
             is_stream,
             first_piece: Duration::from_millis(990),

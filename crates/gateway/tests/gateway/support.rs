@@ -58,7 +58,7 @@ impl House {
         let router = gateway::router(Parts {
             table: table.clone(),
             activate: setup.activate,
-            limits: setup.limits,
+            limits: Arc::new(arc_swap::ArcSwap::from_pointee(setup.limits)),
             metrics: Metrics::register(&mut registry),
             directory: directory.clone(),
             shared: Shared::default(),
