@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::Config;
 use crate::document::{self, Entry, Value};
 use crate::folders::Folders;
+use crate::models_yaml::{self, ModelsYaml};
 use crate::problem::{Place, Problem, Problems};
 use crate::section::Section;
 use crate::sections::{
@@ -41,6 +42,7 @@ pub(crate) struct Draft {
     pub(crate) models: Vec<Model>,
     pub(crate) providers: Vec<Provider>,
     pub(crate) routes: Vec<Route>,
+    models_yaml: ModelsYaml,
     /// Key to the place of the value that won.
     places: BTreeMap<String, Place>,
     problems: Problems,
@@ -85,6 +87,18 @@ impl Draft {
         self.places.contains_key(key)
     }
 
+    /// Reads the router contract's file, if one is named by now.
+    pub(crate) fn read_models_yaml(&mut self, sources: &Sources) {
+        let Some(file) = self.library.models_yaml.clone() else { return };
+        match read_bounded(&file) {
+            Ok(text) => match models_yaml::read(&file, &text, sources.home().as_deref()) {
+                Ok(read) => self.models_yaml = read,
+                Err(problems) => self.problems.0.extend(problems),
+            },
+            Err(message) => self.report("models_yaml", message),
+        }
+    }
+
     /// The whole, if nothing was wrong.
     pub(crate) fn finish(mut self, sources: &Sources) -> Result<Config, Problems> {
         let folders = Folders::resolve(&self.folders, sources).map_err(|problem| self.problems.0.push(problem)).ok();
@@ -104,14 +118,15 @@ impl Draft {
                 models: self.models,
                 providers: self.providers,
                 routes: self.routes,
+                models_yaml: self.models_yaml,
             }),
             _ => {
                 // Values are read before rules are checked; people read a file from its top.
-                self.problems.0.sort_by_key(|problem| match problem.place {
-                    Place::File { line, .. } => (0, line),
-                    Place::Variable(_) => (1, None),
-                    Place::Flag(_) => (2, None),
-                    Place::Default => (3, None),
+                self.problems.0.sort_by_key(|problem| match &problem.place {
+                    Place::File { file, line } => (0, file.clone(), *line),
+                    Place::Variable(_) => (1, PathBuf::new(), None),
+                    Place::Flag(_) => (2, PathBuf::new(), None),
+                    Place::Default => (3, PathBuf::new(), None),
                 });
                 Err(self.problems)
             }

@@ -1,8 +1,8 @@
 //! File, environment and flags become one checked configuration.
 //!
 //! Owns the keys, their defaults, their documentation and their rules. Starts nothing, and reads nothing but the
-//! configuration file and the files of keys that it names: the environment, the flags and the current folder are handed
-//! in with [`Sources`].
+//! configuration file, the `models.yaml` and the files of keys that it names: the environment, the flags and the current
+//! folder are handed in with [`Sources`].
 //!
 //! ```text
 //! defaults < snug.toml < SNUG_* < flags  ──▶ draft (values and where each came from) ──▶ rules ──▶ Config
@@ -14,6 +14,7 @@ mod document;
 mod draft;
 mod example;
 mod folders;
+mod models_yaml;
 mod problem;
 mod rules;
 mod section;
@@ -25,6 +26,7 @@ mod yaml;
 
 pub use example::example;
 pub use folders::Folders;
+pub use models_yaml::{Backend, BackendKind, LlamaCppFields, MlxFields, ModelType, ModelsYaml};
 pub use problem::{Place, Problem, Problems};
 pub use sections::{
     Engine, Gateway, Hardware, Library, Logging, Model, Node, Provider, RequestLog, Route, Server, Storage, Tracing,
@@ -63,6 +65,8 @@ pub struct Config {
     pub providers: Vec<Provider>,
     /// Names for other models, without cycles.
     pub routes: Vec<Route>,
+    /// The entries of the router contract's file, if one is named.
+    pub models_yaml: ModelsYaml,
 }
 
 impl Config {
@@ -74,6 +78,7 @@ impl Config {
     pub fn load(sources: &Sources) -> Result<Self, Problems> {
         let mut draft = draft::Draft::read(sources);
         rules::check(&mut draft, sources);
+        draft.read_models_yaml(sources);
         draft.finish(sources)
     }
 }

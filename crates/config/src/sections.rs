@@ -50,6 +50,9 @@ section! {
         /// File in which models configured over the API are kept; it is read after all others. Default: nowhere, they
         /// are gone when snug ends.
         override_path: Option<PathBuf> = None => r#""runtime_models.json""#,
+        /// The router contract's file of models, each with a program and a port of its own: `config/models.yaml`. Paths in
+        /// it are relative to its folder, else to the folder above. Default: none.
+        models_yaml: Option<PathBuf> = None => r#""config/models.yaml""#,
         /// Model that is loaded at the start. Default: none.
         default_model: Option<String> = None => r#""my-model""#,
         /// Variant that is taken of it. Default: the one that suits this machine best.

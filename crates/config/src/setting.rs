@@ -32,8 +32,9 @@ pub(crate) trait Word: Copy + PartialEq + 'static {
 }
 
 /// "must be A, is B", with B as it was written.
-fn must_be(expected: &str, value: &Value) -> String {
+pub(crate) fn must_be(expected: &str, value: &Value) -> String {
     let found = match value {
+        Value::Null => "null".to_owned(),
         Value::Bool(value) => value.to_string(),
         Value::Integer(value) => value.to_string(),
         Value::Other(text) | Value::Word(text) => text.clone(),
@@ -168,6 +169,7 @@ impl Setting for Map<String, Json> {
 /// A value as JSON has it; every language's values are nested at most [`crate::document::DEPTH_MAX`] deep.
 fn json(value: &Value) -> Result<Json, String> {
     Ok(match value {
+        Value::Null => Json::Null,
         Value::Bool(value) => Json::Bool(*value),
         Value::Text(text) | Value::Word(text) => Json::String(text.clone()),
         Value::Integer(_) | Value::Other(_) => {

@@ -32,6 +32,8 @@ pub struct Flags {
     pub models_dir: Option<String>,
     /// `--override-path`.
     pub override_path: Option<String>,
+    /// `--models-yaml`.
+    pub models_yaml: Option<String>,
     /// `--memory`.
     pub memory: Option<String>,
     /// `--ram`.
@@ -85,6 +87,7 @@ pub(crate) const DOORS: &[Door] = &[
     door("models_dir", "SNUG_MODELS_DIR", "--models-dir", |flags| flags.models_dir.clone()),
     variable("hf_cache", "SNUG_HF_CACHE"),
     door("override_path", "SNUG_OVERRIDE_PATH", "--override-path", |flags| flags.override_path.clone()),
+    door("models_yaml", "SNUG_MODELS_YAML", "--models-yaml", |flags| flags.models_yaml.clone()),
     variable("default_model", "SNUG_DEFAULT_MODEL"),
     variable("default_variant", "SNUG_DEFAULT_VARIANT"),
     variable("max_concurrent_downloads", "SNUG_MAX_CONCURRENT_DOWNLOADS"),

@@ -228,6 +228,7 @@ fn every_variable_and_flag_reaches_its_key() {
         data_dir: Some("data".into()),
         models_dir: Some("/m".into()),
         override_path: Some("added.json".into()),
+        models_yaml: None,
         memory: Some("2G".into()),
         ram: Some("3G".into()),
         max_context: Some("100".into()),
@@ -288,6 +289,36 @@ fn a_named_file_must_exist_and_the_usual_one_need_not() {
     std::fs::create_dir(folder.path().join("snug")).unwrap();
     std::fs::write(folder.path().join("snug/snug.toml"), "port = 9").unwrap();
     assert_eq!(Config::load(&sources).unwrap().server.port, 9);
+}
+
+#[test]
+fn a_models_yaml_is_read_wherever_it_is_named() {
+    let entry = "{id: a, backend: mlx, port: 8501, default_timeout: 1, quantization: 8bit, model_path: org/name}";
+    let (folder, mut sources) = written("snug.toml", "models_yaml = \"models.yaml\"");
+    let yaml = folder.path().join("models.yaml");
+    std::fs::write(&yaml, format!("models:\n  off: {entry}\n")).unwrap();
+    let read = Config::load(&sources).unwrap().models_yaml;
+    assert_eq!((&read.file, read.backends.len(), read.backends[0].role.as_str()), (&yaml, 1, "off"));
+
+    std::fs::write(&yaml, "models:\n  off: {}\n  on: 3\n").unwrap();
+    let expected = "models.yaml:2: models.off.id: is required\n\
+                    models.yaml:2: models.off.backend: is required\n\
+                    models.yaml:2: models.off.port: is required\n\
+                    models.yaml:2: models.off.default_timeout: is required\n\
+                    models.yaml:2: models.off.quantization: is required\n\
+                    models.yaml:3: models.on: must be a mapping of fields, is 3";
+    assert_eq!(report(&sources), expected);
+
+    std::fs::remove_file(&yaml).unwrap();
+    assert!(
+        report(&sources).starts_with("snug.toml:1: models_yaml: cannot read models.yaml: "),
+        "{}",
+        report(&sources)
+    );
+    sources.environment.insert("SNUG_MODELS_YAML".to_owned(), "gone.yaml".to_owned());
+    assert!(report(&sources).starts_with("SNUG_MODELS_YAML: cannot read /cwd/gone.yaml: "), "{}", report(&sources));
+    sources.flags.models_yaml = Some("/gone.yaml".to_owned());
+    assert!(report(&sources).starts_with("--models-yaml: cannot read /gone.yaml: "), "{}", report(&sources));
 }
 
 #[test]
@@ -358,6 +389,9 @@ fn the_example_says_nothing_but_the_defaults() {
         .map(|line| line.strip_prefix('#').filter(|setting| !setting.starts_with(' ')).unwrap_or(line))
         .flat_map(|line| [line, "\n"])
         .collect();
-    let written = load(&everything);
-    assert_eq!((written.models.len(), written.providers.len(), written.routes.len()), (1, 1, 1));
+    let (folder, sources) = written("snug.toml", &everything);
+    std::fs::create_dir(folder.path().join("config")).unwrap();
+    std::fs::write(folder.path().join("config/models.yaml"), "models: {}").unwrap();
+    let config = Config::load(&sources).unwrap();
+    assert_eq!((config.models.len(), config.providers.len(), config.routes.len()), (1, 1, 1));
 }

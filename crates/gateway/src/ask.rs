@@ -6,13 +6,15 @@ use axum::extract::Query;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::request;
+use keys::Caller;
+use protocol::ollama;
 use route::Rewrite;
 
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Endpoint, Tongue};
 use crate::rewrite::Edits;
 use crate::scan::{Scan, missing_model, model_name};
 use crate::speaks::{self, Form, Prepared};
-use crate::{ApiError, RequestId, form};
+use crate::{ApiError, Limits, RequestId, form};
 
 /// A request as it came.
 pub(crate) struct Ask<'a> {
@@ -20,6 +22,10 @@ pub(crate) struct Ask<'a> {
     pub(crate) head: &'a request::Parts,
     pub(crate) body: &'a Bytes,
     pub(crate) id: &'a RequestId,
+    /// Who asks.
+    pub(crate) caller: &'a Caller,
+    /// What held when it came.
+    pub(crate) limits: &'a Limits,
     /// What the model is called; empty where that is left open.
     pub(crate) name: Cow<'a, str>,
     content: Content<'a>,
@@ -41,6 +47,8 @@ impl<'a> Ask<'a> {
         head: &'a request::Parts,
         body: &'a Bytes,
         id: &'a RequestId,
+        caller: &'a Caller,
+        limits: &'a Limits,
     ) -> Result<Self, ApiError> {
         let (name, content) = if endpoint.is_look() {
             (Cow::Owned(model_of_query(head)?.unwrap_or_default()), Content::Nothing)
@@ -58,9 +66,16 @@ impl<'a> Ask<'a> {
             };
             (name, Content::Json(scan))
         };
-        // `latest` is the tag of Ollama's world for a name without one.
-        let name = if endpoint.tongue() == crate::endpoint::Tongue::Ollama { speaks::ollama_name(name) } else { name };
-        Ok(Self { endpoint, head, body, id, name, content })
+        let name = match endpoint.tongue() {
+            Tongue::Ollama => Cow::Owned(ollama::name(&name).into_owned()),
+            Tongue::OpenAi | Tongue::Anthropic => name,
+        };
+        Ok(Self { endpoint, head, body, id, caller, limits, name, content })
+    }
+
+    /// What an Ollama client wants; `None` of any other.
+    pub(crate) fn wish(&self) -> Result<Option<ollama::Wish>, ApiError> {
+        speaks::wish(self.endpoint, self.body, self.id).transpose().map_err(ApiError::from)
     }
 
     /// What tells one conversation from another: what the engine reads first comes first.

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, StatusCode, Uri};
 use http_body_util::Full;
-use route::{Dialect, Lease, Listing, Local, Member, Remote, Rewrite, Target};
+use route::{Dialect, Lease, Listing, Local, Member, NotServed, Remote, Rewrite, Target, Unavailable};
 use types::Provider;
 
 use crate::ask::Ask;
@@ -28,6 +28,9 @@ use crate::{ApiError, RequestId, X_REQUEST_ID, headers, mock, models};
 
 /// How long to wait before asking one again that has too much to do or has just died.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// A target may close while it is waited for; so often a request asks for its model before it gives up.
+const LEASE_TRIES: usize = 8;
 
 /// A dead engine's target is closed within milliseconds of its death; so long is waited for that at most.
 const DEATH_SEEN_WITHIN: Duration = Duration::from_secs(1);
@@ -84,7 +87,7 @@ impl Gateway {
             provider => return Err(ours(not_configured(&listing.id, provider))),
         }
         let waiting = Instant::now();
-        let mut lease = self.lease(local, target, tally).await?;
+        let mut lease = self.lease(ask, local, target, tally).await?;
         clock.waited(waiting);
 
         let forms = forms(ask.endpoint, Speaks::Engine);
@@ -103,7 +106,7 @@ impl Gateway {
                 // The engine has died and nothing of an answer was seen: the request waits for its next start like any
                 // other. Once: should it be this request that kills engines, the loop is cut here.
                 drop(lease);
-                lease = self.lease(local, None, tally).await?;
+                lease = self.lease(ask, local, None, tally).await?;
                 sent = self.send(ask, prepared.endpoint, &prepared.body, &lease, local).await;
             }
             clock.waited(sending);
@@ -176,8 +179,8 @@ impl Gateway {
                 Load {
                     is_ready: target.is_some_and(|target| !target.is_closed()),
                     in_flight: load.map_or(0, |load| load.in_flight),
-                    waiting: 0,
-                    capacity: local.in_flight_max.unwrap_or(self.limits().max_in_flight),
+                    waiting: load.map_or(0, |load| u64::try_from(load.waiting).unwrap_or(u64::MAX)),
+                    capacity: target.map_or(0, |target| target.limit()),
                 }
             }
             Member::Remote(remote) => Load {
@@ -189,19 +192,57 @@ impl Gateway {
         }
     }
 
-    /// A lease on an engine of a model, on `target` if it gives one.
-    async fn lease(&self, local: &Local, target: Option<Arc<Target>>, tally: &Tally) -> Result<Lease, Failure> {
-        if let Some(target) = target {
-            let limit = local.in_flight_max.unwrap_or(self.limits().max_in_flight);
-            if let Some(lease) = target.lease(limit) {
-                return Ok(lease);
-            }
-            if !target.is_closed() {
-                return Err(ours(too_many(&target.model().to_string(), limit)));
-            }
+    /// A lease on an engine of a model, on `target` if it gives one: at once, in turn, or once it is loaded.
+    async fn lease(
+        &self,
+        ask: &Ask<'_>,
+        local: &Local,
+        mut target: Option<Arc<Target>>,
+        tally: &Tally,
+    ) -> Result<Lease, Failure> {
+        if let Some(lease) = target.as_ref().and_then(Target::lease) {
+            return Ok(lease);
         }
         let _waiting = tally.wait();
-        self.activate.activate(&local.name).await.map_err(|unavailable| ours(unavailable.into()))
+        for _ in 0..LEASE_TRIES {
+            match target.take().filter(|target| !target.is_closed()) {
+                Some(busy) => match self.in_turn(ask, &busy).await? {
+                    Some(lease) => return Ok(lease),
+                    // It has closed meanwhile: the model is asked for anew.
+                    None => continue,
+                },
+                None => match self.activate.activate(&local.name).await {
+                    Ok(lease) => return Ok(lease),
+                    Err(Unavailable::Busy { target: busy }) => target = Some(busy),
+                    Err(unavailable) => return Err(ours(unavailable.into())),
+                },
+            }
+        }
+        let message = format!("{} comes and goes; try again in a while", local.name);
+        Err(ours(ApiError::unavailable("model_loading", message).with_retry_after(RETRY_AFTER)))
+    }
+
+    /// A lease on a target whose places are all taken, when it is this caller's turn; `None` if the target closes first.
+    async fn in_turn(&self, ask: &Ask<'_>, busy: &Arc<Target>) -> Result<Option<Lease>, Failure> {
+        let turn = busy.wait(ask.caller.fair_id(), &ask.limits.queue);
+        let Ok(served) = tokio::time::timeout(ask.limits.queue_wait, turn).await else {
+            let waited = ask.limits.queue_wait.as_secs_f64();
+            let message = format!("{} had no place free for {waited} s", busy.model());
+            return Err(ours(ApiError::unavailable("queue_timeout", message).with_retry_after(RETRY_AFTER)));
+        };
+        match served {
+            Ok(lease) => Ok(Some(lease)),
+            Err(NotServed::Closed) => Ok(None),
+            Err(full @ (NotServed::Full { waiting, limit } | NotServed::CallerFull { waiting, limit })) => {
+                let in_flight = busy.load().in_flight;
+                let message = format!("{} is answering {in_flight} requests, and {full}", busy.model());
+                let error =
+                    ApiError::new(StatusCode::TOO_MANY_REQUESTS, ErrorType::RateLimitError, "queue_full", message)
+                        .with_details(serde_json::json!({ "in_flight": in_flight, "waiting": waiting, "limit": limit }))
+                        .with_retry_after(RETRY_AFTER);
+                Err(ours(error))
+            }
+        }
     }
 
     async fn send(
@@ -223,7 +264,7 @@ impl Gateway {
             *request.headers_mut() = headers;
             request
         };
-        let idle_timeout = local.idle_timeout.unwrap_or(self.limits().engine_idle_timeout);
+        let idle_timeout = local.idle_timeout.unwrap_or(ask.limits.engine_idle_timeout);
         self.pool.send(lease.target().address(), Instant::now(), idle_timeout, &request).await
     }
 }

@@ -7,15 +7,17 @@
 //! ```
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use api::ErrorType;
 use axum::extract::Request;
 use axum::response::Response;
 use balance::NoChoice;
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, StatusCode};
-use route::{Chain, Local, Meaning, Member, Rewrite};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use keys::Caller;
+use protocol::ollama::{KeepAlive, What};
+use route::{Chain, Keep, Local, Meaning, Member, Rewrite};
 
 use crate::ask::Ask;
 use crate::attempt::Failure;
@@ -24,7 +26,7 @@ use crate::pool::Fault;
 use crate::reply::Reply;
 use crate::router::Gateway;
 use crate::tally::Tally;
-use crate::{ApiError, RequestId, X_REQUEST_ID, body};
+use crate::{ApiError, RequestId, X_REQUEST_ID, body, headers, models};
 
 /// Who answered, where that is not plain from the request.
 const X_SNUG_MODEL: HeaderName = HeaderName::from_static("x-snug-model");
@@ -88,13 +90,18 @@ impl Gateway {
         clock: &mut Clock,
     ) -> Result<Reply, ApiError> {
         let (head, body) = request.into_parts();
-        let body =
-            if endpoint.is_look() { Bytes::new() } else { body::read(&head.headers, body, &self.limits()).await? };
+        let caller = self.admit(endpoint, &head.headers, tally)?;
+        let limits = self.limits.now();
+        let body = if endpoint.is_look() { Bytes::new() } else { body::read(&head.headers, body, &limits).await? };
         clock.read = Some(Instant::now());
-        tally.asked(&body);
-        let mut ask = Ask::read(endpoint, &head, &body, id)?;
+        tally.asked(&body, limits.bodies_kept);
+        let mut ask = Ask::read(endpoint, &head, &body, id, &caller, &limits)?;
         if ask.name.is_empty() && endpoint.may_leave_out_model() {
             ask.name = self.only_model()?.into();
+        }
+        self.check_scope(&caller, &ask.name)?;
+        if let Some(done) = self.keep(&ask).await? {
+            return Ok(done);
         }
         let meaning = self.directory.current().meaning(&ask.name);
         let mut reply = match meaning {
@@ -194,6 +201,53 @@ impl Gateway {
             Member::Local(local) => self.local(ask, local, rewrite, alone, tally, clock).await,
             Member::Remote(remote) => self.remote(ask, remote, rewrite, tally, clock).await,
         }
+    }
+
+    /// Lets a request in, or says why not.
+    fn admit(&self, endpoint: Endpoint, headers: &HeaderMap, tally: &mut Tally) -> Result<Caller, ApiError> {
+        let caller = self.keys.check(headers::presented_key(headers))?;
+        if !caller.may_use_endpoint(endpoint.label()) {
+            return Err(ApiError::endpoint_not_allowed(endpoint.path()));
+        }
+        let permit = caller.admit(SystemTime::now())?;
+        tally.set_caller(caller.clone(), permit);
+        Ok(caller)
+    }
+
+    /// To whom a key is not for this model, it does not exist.
+    fn check_scope(&self, caller: &Caller, name: &str) -> Result<(), ApiError> {
+        let is_in_scope = caller.may_use_model(name) || {
+            let routes = self.table.current();
+            routes.by_name.get(name).is_some_and(|route| caller.may_use_model(&route.listing.id))
+        };
+        if is_in_scope { Ok(()) } else { Err(models::unknown_to(self, caller, name)) }
+    }
+
+    /// Does what an Ollama client says of how long its model is to stay loaded, and answers it if that was all.
+    async fn keep(self: &Arc<Self>, ask: &Ask<'_>) -> Result<Option<Reply>, ApiError> {
+        let Some(wish) = ask.wish()? else { return Ok(None) };
+        let (done, is_to_load) = match wish.what {
+            What::Ask { .. } => (None, wish.keep_alive.is_some()),
+            What::Load { done } => (Some(done), true),
+            What::Unload { done } => (Some(done), false),
+        };
+        if is_to_load && self.table.current().by_name.contains_key(ask.name.as_ref()) {
+            // Held while it is said how long the model stays: it might leave in between.
+            let _lease = self.activate.activate(&ask.name).await?;
+            let keep = wish.keep_alive.map(|keep| match keep {
+                KeepAlive::For(limit) => Keep::For(limit),
+                KeepAlive::Forever => Keep::Forever,
+            });
+            if let Some(keep) = keep {
+                self.activate.keep(&ask.name, keep).await;
+            }
+        } else if done.is_some() {
+            if !self.table.current().by_name.contains_key(ask.name.as_ref()) {
+                return Err(models::unknown(self, &ask.name));
+            }
+            self.activate.keep(&ask.name, Keep::For(Duration::ZERO)).await;
+        }
+        Ok(done.map(|done| Reply::ours(done, &ask.name)))
     }
 
     /// The model that is meant where a request names none.

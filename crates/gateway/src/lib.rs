@@ -46,6 +46,6 @@ pub use error::ApiError;
 pub use meter::Usage;
 pub use metrics::{Metrics, Outcome};
 pub use request_id::{RequestId, X_REQUEST_ID};
-pub use router::{Limits, Parts, Shared, router};
+pub use router::{Limits, LiveLimits, Parts, Shared, router};
 pub use source::By;
 pub use tally::{Bodies, Finished};

@@ -8,23 +8,32 @@ use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Query, Request, State};
 use axum::response::{IntoResponse, Response};
+use keys::Caller;
 use route::{Listed, Routes, Unavailable};
 
 use crate::error::shortened;
 use crate::router::Gateway;
-use crate::{ApiError, RequestId, X_REQUEST_ID};
+use crate::{ApiError, RequestId, X_REQUEST_ID, headers};
 
 /// Most names told to someone who asked for one that does not exist.
 const NAMES_TOLD: usize = 10;
 
 /// All models, or with `?state=loaded` those that are loaded.
 pub(crate) async fn list(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
-    let list = only_loaded(&request).map(|only_loaded| {
+    let list = || {
+        let caller = admitted(&gateway, &request)?;
+        let only_loaded = only_loaded(&request)?;
         let mut data = rows(&gateway);
-        data.retain(|model| !only_loaded || model.state == "Loaded");
-        ModelList { object: "list".to_owned(), data }
-    });
-    answer(&request, list)
+        data.retain(|model| (!only_loaded || model.state == "Loaded") && caller.may_use_model(&model.id));
+        Ok(ModelList { object: "list".to_owned(), data })
+    };
+    answer(&request, list())
+}
+
+/// Who asks, if that one may ask for models.
+fn admitted(gateway: &Gateway, request: &Request) -> Result<Caller, ApiError> {
+    let caller = gateway.keys.check(headers::presented_key(request.headers()))?;
+    if caller.may_use_endpoint("models") { Ok(caller) } else { Err(ApiError::endpoint_not_allowed("/v1/models")) }
 }
 
 /// The models of this machine and what the configuration adds, sorted by id.
@@ -68,13 +77,23 @@ pub(crate) async fn one(
         let added = names.listed.iter().find(|added| added.listing.id == name).map(|added| row(&routes, added));
         added.or_else(|| routes.by_name.get(name).map(|route| Model::clone(&route.listing)))
     };
-    let found = find(&name).or_else(|| find(name.strip_suffix('/')?));
-    answer(&request, found.ok_or_else(|| unknown(&gateway, &name)))
+    let found = admitted(&gateway, &request).and_then(|caller| {
+        let found = find(&name).or_else(|| find(name.strip_suffix('/')?));
+        let in_scope = found.filter(|model| caller.may_use_model(&model.id));
+        in_scope.ok_or_else(|| unknown_to(&gateway, &caller, &name))
+    });
+    answer(&request, found)
 }
 
 /// No model has this name; these do.
 pub(crate) fn unknown(gateway: &Gateway, name: &str) -> ApiError {
-    let known = rows(gateway).into_iter().take(NAMES_TOLD).map(|model| model.id).collect();
+    unknown_to(gateway, &Caller::anybody(), name)
+}
+
+/// No model that this caller may use has this name; these do.
+pub(crate) fn unknown_to(gateway: &Gateway, caller: &Caller, name: &str) -> ApiError {
+    let in_scope = rows(gateway).into_iter().map(|model| model.id).filter(|id| caller.may_use_model(id));
+    let known = in_scope.take(NAMES_TOLD).collect();
     Unavailable::NotFound { name: shortened(name).to_owned(), known }.into()
 }
 

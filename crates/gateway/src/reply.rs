@@ -9,12 +9,13 @@ use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use protocol::Answer;
+use types::{InstanceId, ModelId, ModelKey, Variant};
 
 use crate::meter::Meter;
 use crate::pool::{Fault, Pool};
 use crate::relay::Relay;
 use crate::router::Gateway;
-use crate::source::Source;
+use crate::source::{By, Source};
 use crate::tally::Tally;
 
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
@@ -43,6 +44,14 @@ impl Reply {
         let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.as_bytes().get(..EVENT_STREAM.len()));
         let is_stream = kind.is_some_and(|kind| kind.eq_ignore_ascii_case(EVENT_STREAM));
         Self { status, headers, source, is_stream, answer, meter: Meter::default(), first: None }
+    }
+
+    /// One of our own, about a model.
+    pub(crate) fn ours(body: Vec<u8>, model: &str) -> Self {
+        let model = ModelKey { id: ModelId::new(model), variant: Variant::new("") };
+        let by = By { instance: InstanceId::new("snug"), model };
+        let headers = [(CONTENT_TYPE, HeaderValue::from_static("application/json"))].into_iter().collect();
+        Self::new(StatusCode::OK, headers, Source::Whole { body: Some(body.into()), by }, None)
     }
 
     /// Waits for its first piece: until then somebody else may be asked.

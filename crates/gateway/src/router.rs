@@ -8,7 +8,8 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodRouter, get, post};
-use route::{Activate, Directory, Table};
+use keys::Keys;
+use route::{Activate, Directory, QueueBounds, Table};
 use types::ByteCount;
 
 use crate::endpoint::Endpoint;
@@ -20,18 +21,40 @@ use crate::spread::Spreads;
 use crate::{ApiError, Finished, Metrics, RequestId, X_REQUEST_ID, models};
 
 /// What the gateway refuses to exceed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// Largest request body. Default 64 MiB.
     pub max_body: ByteCount,
     /// Longest pause while a client sends its body. Default 60 s.
     pub body_timeout: Duration,
-    /// Most requests at one engine at once; what exceeds it is answered 429. Default 256.
-    pub max_in_flight: u64,
     /// Longest time an engine may say nothing, before its answer and within it. Default 600 s.
     pub engine_idle_timeout: Duration,
+    /// How many requests may wait for a place at one engine whose places are all taken. Default 512, of one caller 256.
+    pub queue: QueueBounds,
+    /// How long they wait for it. Default 120 s.
+    pub queue_wait: Duration,
     /// How much of each body is told of when a request is over, bytes. Default 0: nothing.
     pub bodies_kept: usize,
+}
+
+/// The limits as they are now: they may change while requests are served. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct LiveLimits(Arc<ArcSwap<Limits>>);
+
+impl LiveLimits {
+    /// These, until others are set.
+    pub fn new(limits: Limits) -> Self {
+        Self(Arc::new(ArcSwap::from_pointee(limits)))
+    }
+
+    /// Others, for requests that come from now on.
+    pub fn set(&self, limits: Limits) {
+        self.0.store(Arc::new(limits));
+    }
+
+    pub(crate) fn now(&self) -> Arc<Limits> {
+        self.0.load_full()
+    }
 }
 
 impl Default for Limits {
@@ -39,8 +62,9 @@ impl Default for Limits {
         Self {
             max_body: ByteCount::mib(64),
             body_timeout: Duration::from_secs(60),
-            max_in_flight: 256,
             engine_idle_timeout: Duration::from_secs(600),
+            queue: QueueBounds { waiting_max: 512, per_caller_max: 256 },
+            queue_wait: Duration::from_secs(120),
             bodies_kept: 0,
         }
     }
@@ -55,8 +79,10 @@ pub struct Parts {
     pub directory: Directory,
     /// Makes ready what is not.
     pub activate: Arc<dyn Activate>,
-    /// What it refuses to exceed, looked at anew for each request.
-    pub limits: Arc<ArcSwap<Limits>>,
+    /// Who may ask.
+    pub keys: Keys,
+    /// What it refuses to exceed.
+    pub limits: LiveLimits,
     /// Where it counts.
     pub metrics: Metrics,
     /// What all threads know together.
@@ -81,7 +107,8 @@ pub(crate) struct Gateway {
     pub(crate) table: Table,
     pub(crate) directory: Directory,
     pub(crate) activate: Arc<dyn Activate>,
-    limits: Arc<ArcSwap<Limits>>,
+    pub(crate) keys: Keys,
+    pub(crate) limits: LiveLimits,
     pub(crate) metrics: Metrics,
     pub(crate) finished: Arc<dyn Fn(Finished) + Send + Sync>,
     pub(crate) pool: Arc<Pool>,
@@ -90,11 +117,6 @@ pub(crate) struct Gateway {
 }
 
 impl Gateway {
-    /// What is not to be exceeded now.
-    pub(crate) fn limits(&self) -> Limits {
-        **self.limits.load()
-    }
-
     /// Who fails, who has read what.
     pub(crate) fn spreads(&self) -> &Spreads {
         &self.shared.0.spreads
@@ -115,6 +137,7 @@ pub fn router(parts: Parts) -> Router {
         table: parts.table,
         directory: parts.directory,
         activate: parts.activate,
+        keys: parts.keys,
         limits: parts.limits,
         metrics: parts.metrics,
         finished: parts.finished,

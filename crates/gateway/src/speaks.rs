@@ -1,11 +1,12 @@
 //! In which form a request is put to whoever is to answer: as it came, or in another dialect.
 
-use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
+use std::time::SystemTime;
 
 use bytes::Bytes;
-use protocol::{Answer, Fault, Moment, Refused};
+use protocol::ollama::{self, What, Wish};
+use protocol::{Answer, Moment, Refused, Request};
 use route::Target;
 use types::InstanceId;
 
@@ -76,16 +77,55 @@ impl Prepared {
 }
 
 /// A request in another form than the client's.
-pub(crate) fn translated(_: Form, endpoint: Endpoint, _: &Bytes, _: &RequestId) -> Result<Prepared, ApiError> {
-    Err(ApiError::bad_request("x", endpoint.path()))
+pub(crate) fn translated(form: Form, endpoint: Endpoint, body: &Bytes, id: &RequestId) -> Result<Prepared, ApiError> {
+    let (endpoint, request) = as_openai(endpoint, body, id)?;
+    let (endpoint, request) = match form {
+        Form::Native | Form::AsOpenAi => (endpoint, request),
+        Form::AsMessages => return Err(ApiError::bad_request("endpoint_not_offered", "it is not chat")),
+    };
+    Ok(Prepared { endpoint, body: request.body.into(), answer: Some(request.answer) })
 }
 
-pub(crate) fn ollama_name(name: Cow<'_, str>) -> Cow<'_, str> {
-    name
+/// A request as OpenAI's API has it, and at which endpoint.
+fn as_openai(endpoint: Endpoint, body: &Bytes, id: &RequestId) -> Result<(Endpoint, Request), ApiError> {
+    if let Some(wish) = wish(endpoint, body, id) {
+        return match wish?.what {
+            What::Ask { endpoint, request } => Ok((of_ollama(endpoint), request)),
+            What::Load { .. } | What::Unload { .. } => {
+                Err(ApiError::bad_request("invalid_request", "there is nothing to answer"))
+            }
+        };
+    }
+    Err(ApiError::bad_request("endpoint_not_offered", endpoint.path()))
 }
 
-pub(crate) fn anthropic_error(_: http::StatusCode, _: &str) -> Vec<u8> {
-    Vec::new()
+/// What an Ollama client wants; `None` of any other.
+pub(crate) fn wish(endpoint: Endpoint, body: &[u8], id: &RequestId) -> Option<Result<Wish, Refused>> {
+    let wish = match endpoint {
+        Endpoint::OllamaChat => ollama::chat,
+        Endpoint::OllamaGenerate => ollama::generate,
+        Endpoint::OllamaEmbed => ollama::embed,
+        Endpoint::OllamaEmbeddings => ollama::embeddings,
+        _ => return None,
+    };
+    Some(wish(body, moment(id)))
+}
+
+fn of_ollama(endpoint: ollama::Endpoint) -> Endpoint {
+    match endpoint {
+        ollama::Endpoint::ChatCompletions => Endpoint::ChatCompletions,
+        ollama::Endpoint::Completions => Endpoint::Completions,
+        ollama::Endpoint::Infill => Endpoint::Infill,
+        ollama::Endpoint::Embeddings => Endpoint::Embeddings,
+    }
+}
+
+/// What makes this answer unlike all others. Our own request ids are unique; one that a client chose may not be.
+fn moment(id: &RequestId) -> Moment {
+    let letters = id.as_str().chars().filter(char::is_ascii_alphanumeric);
+    let salt = getrandom::u64().unwrap_or_default();
+    let id = letters.chain(format!("{salt:016x}").chars()).collect();
+    Moment { id, created: SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs()) }
 }
 
 /// Which engines do not know which routes: what they said once is not asked again.

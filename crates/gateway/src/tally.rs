@@ -1,9 +1,10 @@
 //! One request's entry in the books, from its head to its last byte.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use http::{HeaderMap, HeaderValue, StatusCode};
+use keys::{Caller, Permit};
 
 use crate::RequestId;
 use crate::endpoint::Endpoint;
@@ -23,6 +24,8 @@ pub struct Finished {
     pub model: Option<String>,
     /// Who answered, if anybody did.
     pub by: Option<By>,
+    /// Who asked.
+    pub caller: Caller,
     /// How it ended.
     pub outcome: Outcome,
     /// The answer's status; `None` where the client left before there was one.
@@ -58,6 +61,10 @@ pub(crate) struct Tally {
     received: Instant,
     /// Whether a piece of the answer came.
     begun: bool,
+    /// How much of each body is kept, bytes.
+    bodies_kept: usize,
+    /// The caller's place among its requests.
+    permit: Option<Permit>,
     /// What is told at the end; `None` once it was.
     finished: Option<Finished>,
 }
@@ -72,6 +79,7 @@ impl Tally {
             endpoint: endpoint.label(),
             model: None,
             by: None,
+            caller: Caller::anybody(),
             outcome: Outcome::Cancelled,
             status: None,
             usage: Usage::default(),
@@ -82,7 +90,22 @@ impl Tally {
             bodies: None,
         };
         let received = Instant::now();
-        Self { gateway: Arc::clone(gateway), endpoint, model, received, begun: false, finished: Some(finished) }
+        Self {
+            gateway: Arc::clone(gateway),
+            endpoint,
+            model,
+            received,
+            begun: false,
+            bodies_kept: 0,
+            permit: None,
+            finished: Some(finished),
+        }
+    }
+
+    /// It comes from this caller, who has a place for it.
+    pub(crate) fn set_caller(&mut self, caller: Caller, permit: Permit) {
+        self.permit = Some(permit);
+        self.note(|finished| finished.caller = caller);
     }
 
     /// It is for the model with this id, which exists.
@@ -107,9 +130,9 @@ impl Tally {
         });
     }
 
-    /// This was asked.
-    pub(crate) fn asked(&mut self, body: &[u8]) {
-        let kept = self.gateway.limits().bodies_kept;
+    /// This was asked. Of it and of what is answered so much is kept.
+    pub(crate) fn asked(&mut self, body: &[u8], kept: usize) {
+        self.bodies_kept = kept;
         if kept > 0 {
             let asked = body[..body.len().min(kept)].to_vec();
             self.note(|finished| finished.bodies = Some(Box::new(Bodies { asked, answered: Vec::new() })));
@@ -119,7 +142,7 @@ impl Tally {
     /// A piece of the answer came.
     pub(crate) fn piece(&mut self, piece: &[u8]) {
         if let Some(bodies) = self.finished.as_mut().and_then(|finished| finished.bodies.as_mut()) {
-            let room = self.gateway.limits().bodies_kept.saturating_sub(bodies.answered.len());
+            let room = self.bodies_kept.saturating_sub(bodies.answered.len());
             bodies.answered.extend_from_slice(&piece[..piece.len().min(room)]);
         }
         if std::mem::replace(&mut self.begun, true) {
@@ -141,6 +164,11 @@ impl Tally {
         let total = now.saturating_duration_since(self.received);
         self.model.usage(&usage);
         self.model.ended(&self.gateway.metrics, self.endpoint, outcome, total);
+        self.permit = None;
+        let tokens = usage.prompt_tokens + usage.completion_tokens;
+        if tokens > 0 {
+            finished.caller.spent(tokens, SystemTime::now());
+        }
         finished.outcome = outcome;
         finished.usage = usage;
         finished.total = total;

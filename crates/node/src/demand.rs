@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use types::{FailureClass, LoadFailure, MemoryUse, ModelKey};
 
 use crate::choice::Choice;
-use crate::handle::Loaded;
+use crate::handle::{KeepFor, Loaded};
 use crate::library::Model;
 
 /// Someone who waits for a model to be ready.
@@ -29,15 +29,11 @@ impl Waiter {
         }
     }
 
-    /// It is ready. `limit` is how many requests the target may hold.
-    pub(crate) fn serve(self, target: &Arc<Target>, loaded: &Loaded, limit: u64) {
+    /// It is ready.
+    pub(crate) fn serve(self, target: &Arc<Target>, loaded: &Loaded) {
         match self {
             Self::Request(reply) => {
-                let lease = target.lease(limit).ok_or_else(|| Unavailable::QueueFull {
-                    waiting: usize::try_from(target.load().in_flight).unwrap_or(usize::MAX),
-                    limit: usize::try_from(limit).unwrap_or(usize::MAX),
-                    retry_after: std::time::Duration::from_secs(1),
-                });
+                let lease = target.lease().ok_or_else(|| Unavailable::Busy { target: Arc::clone(target) });
                 // A caller that left in this moment drops the lease, which is all there is to do.
                 let _left = reply.send(lease);
             }
@@ -83,6 +79,8 @@ pub(crate) struct Pending {
     pub(crate) choice: Option<Choice>,
     /// Those that left for it.
     pub(crate) displaced: Vec<Displaced>,
+    /// How long it is to stay without being used.
+    pub(crate) keep: KeepFor,
 }
 
 /// A model that left for another.

@@ -1,10 +1,12 @@
 //! The way to the node's owner: ask for a model, load, unload, pin, keep ready, look, stop.
 
 use std::collections::BTreeSet;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use route::{Activate, Activation, Lease, Unavailable};
+use route::{Activate, Activation, Keep, Lease, Unavailable};
 use tokio::sync::{Notify, broadcast, mpsc, oneshot, watch};
 use types::{ModelId, ModelKey};
 
@@ -22,6 +24,7 @@ pub(crate) enum Command {
     Want { name: String, context: Option<u64>, waiter: Waiter },
     Unload { name: String, reply: oneshot::Sender<Result<Unloaded, NotUnloaded>> },
     Pin { name: String, pinned: bool, reply: oneshot::Sender<Result<ModelId, NotPinned>>, shown: oneshot::Sender<()> },
+    KeepFor { name: String, keep: KeepFor, shown: oneshot::Sender<()> },
     KeepReady { models: BTreeSet<ModelKey>, shown: oneshot::Sender<()> },
     Discard { model: ModelKey, gone: oneshot::Sender<()> },
     DiscardIfUnused { model: ModelKey, discarded: oneshot::Sender<bool> },
@@ -74,6 +77,29 @@ pub struct Swap {
     pub to: ModelKey,
     /// From the moment in which that was decided until the other was ready.
     pub time: Duration,
+}
+
+/// How long an instance stays without being used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KeepFor {
+    /// As long as [`crate::Config::idle_unload`] says.
+    #[default]
+    Default,
+    /// So long; zero until nobody uses it.
+    Idle(Duration),
+    /// Until it is unloaded by hand, or its place is needed.
+    Forever,
+}
+
+impl KeepFor {
+    /// After how long an unused one goes, where `configured` is the usual; `None` for never.
+    pub fn limit(self, configured: Option<Duration>) -> Option<Duration> {
+        match self {
+            Self::Default => configured,
+            Self::Idle(limit) => Some(limit),
+            Self::Forever => None,
+        }
+    }
 }
 
 /// Why a model was not pinned, or not unpinned.
@@ -136,6 +162,21 @@ impl Handle {
         let command = Command::Unload { name: name.to_owned(), reply };
         self.commands.send(command).await.map_err(|_| NotUnloaded::Stopping)?;
         answer.await.unwrap_or(Err(NotUnloaded::Stopping))
+    }
+
+    /// Says how long the instance of the model that `name` means is to stay without being used, from now on until it is
+    /// unloaded; one that is waited for, too. It changes nothing if there is none, nor for a pinned one. Returns once the
+    /// view shows it; at once if it shows it already.
+    pub async fn keep_for(&self, name: &str, keep: KeepFor) {
+        let is_shown = {
+            let view = self.view.borrow();
+            let instance = view.meant_by(name).and_then(|model| view.instance_of(&model).cloned());
+            instance.is_some_and(|instance| instance.keep == keep)
+        };
+        if !is_shown {
+            let (shown, done) = oneshot::channel();
+            self.command(Command::KeepFor { name: name.to_owned(), keep, shown }, done).await;
+        }
     }
 
     /// Pins the model that `name` means in all its variants, or unpins it. A pinned one is not unloaded to make room, nor
@@ -291,6 +332,14 @@ impl Activate for Handle {
     fn activate<'a>(&'a self, name: &'a str) -> Activation<'a> {
         let (reply, answer) = oneshot::channel::<Result<Lease, Unavailable>>();
         Box::pin(self.wait(name, None, Waiter::Request(reply), answer))
+    }
+
+    fn keep<'a>(&'a self, name: &'a str, keep: Keep) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
+        let keep = match keep {
+            Keep::For(limit) => KeepFor::Idle(limit),
+            Keep::Forever => KeepFor::Forever,
+        };
+        Box::pin(self.keep_for(name, keep))
     }
 }
 

@@ -22,7 +22,7 @@ use types::{
 };
 
 use crate::demand::{Displaced, Pending, Waiter};
-use crate::handle::{Command, Handle, Swap, Unloaded};
+use crate::handle::{Command, Handle, KeepFor, Swap, Unloaded};
 use crate::library::{Library, Model};
 use crate::measurements::{Measurements, Start};
 use crate::node::{Config, Waits};
@@ -40,6 +40,8 @@ const REST_AFTER_FAILURE: Duration = Duration::from_secs(5);
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 /// The same where a pinned model is in the way: it takes a person to unload it.
 const RETRY_AFTER_UNPINNED: Duration = Duration::from_secs(60);
+/// Of a busy instance that goes within less than this once it is idle, the owner has itself told when that is.
+const TOLD_BELOW: Duration = Duration::from_secs(1);
 /// While loads wait: how often the machine is looked at anew. Memory that other programs give back is told by nobody.
 const LOOK_PERIOD: Duration = Duration::from_secs(1);
 
@@ -178,6 +180,10 @@ impl Owner {
                 self.to_be_shown.push(shown);
                 let _left = reply.send(self.pin(&name, pinned));
             }
+            Command::KeepFor { name, keep, shown } => {
+                self.keep_for(&name, keep);
+                self.to_be_shown.push(shown);
+            }
             Command::KeepReady { models, shown } => {
                 self.ready.want(models);
                 self.to_be_shown.push(shown);
@@ -244,7 +250,7 @@ impl Owner {
         if let Some(instance) = self.instances.iter_mut().find(|one| one.model.key == model.key && one.suits(context)) {
             match instance.target {
                 None if full => waiter.refuse(self.queue_full()),
-                _ => instance.take_over(vec![waiter], self.config.in_flight_max),
+                _ => instance.take_over(vec![waiter]),
             }
             return;
         }
@@ -282,6 +288,7 @@ impl Owner {
                 open,
                 choice,
                 displaced: Vec::new(),
+                keep: KeepFor::Default,
             });
         }
     }
@@ -345,7 +352,7 @@ impl Owner {
         while let Some(mut pending) = queue.pop_front() {
             let own = self.instances.iter().position(|one| one.model.key == *pending.key());
             if let Some(index) = own.filter(|&index| self.instances[index].suits(pending.context_requested)) {
-                self.instances[index].take_over(pending.waiters, self.config.in_flight_max);
+                self.instances[index].take_over(pending.waiters);
                 continue;
             }
             if self.is_discarded(pending.key()) {
@@ -422,7 +429,8 @@ impl Owner {
     /// Has the ends of requests told while anybody waits for one, and looks for those that came before.
     fn listen_for_idle(&mut self) {
         let leaving = self.instances.iter().any(|instance| instance.going != Going::Stays || instance.is_unnamed);
-        self.idle.want(leaving || !self.pending.is_empty());
+        let goes_soon = self.instances.iter().any(|one| self.idle_limit(one).is_some_and(|limit| limit < TOLD_BELOW));
+        self.idle.want(leaving || goes_soon || !self.pending.is_empty());
         if leaving {
             self.drained();
         }
@@ -464,7 +472,7 @@ impl Owner {
                     let behind =
                         self.pending.iter().position(|one| one.key() == key && one.context_requested.is_none());
                     if let Some(pending) = behind.and_then(|index| self.pending.remove(index)) {
-                        instance.take_over(pending.waiters, self.config.in_flight_max);
+                        instance.take_over(pending.waiters);
                     }
                 }
                 _ => {}
@@ -496,7 +504,7 @@ impl Owner {
             pending.fail(&failure);
             return;
         };
-        let Pending { model, spec, need, context_requested, waiters, choice, displaced, .. } = pending;
+        let Pending { model, spec, need, context_requested, waiters, choice, displaced, keep, .. } = pending;
         let id = instance_id();
         tracing::info!(
             engine.id = %id, model = %model.key, context = spec.context, slots = spec.slots,
@@ -519,6 +527,7 @@ impl Owner {
         self.instances.push(Running {
             id,
             pinned: model.is_pinned(&self.pinned),
+            keep,
             choice,
             displaced,
             leaves_for: None,
@@ -567,13 +576,20 @@ impl Owner {
             };
             tracing::info!(engine.id = %record.id, model = %record.model, "found a running engine, no reload");
             let status = handle.status().borrow().clone();
-            let target = status
-                .address
-                .map(|address| Target::new(record.id.clone(), model.key.clone(), address, Arc::clone(&self.idle)));
+            let target = status.address.map(|address| {
+                Target::new(
+                    record.id.clone(),
+                    model.key.clone(),
+                    address,
+                    Arc::clone(&self.idle),
+                    self.config.in_flight_max,
+                )
+            });
             self.watch_instance(record.id.clone(), &handle);
             self.instances.push(Running {
                 id: record.id,
                 pinned: model.is_pinned(&self.pinned),
+                keep: KeepFor::Default,
                 choice: None,
                 displaced: Vec::new(),
                 leaves_for: None,
@@ -632,11 +648,12 @@ impl Owner {
     fn became_ready(&mut self, index: usize) {
         let instance = &mut self.instances[index];
         let Some(address) = instance.status.address else { return };
-        let target = Target::new(instance.id.clone(), instance.model.key.clone(), address, Arc::clone(&self.idle));
+        let (id, key) = (instance.id.clone(), instance.model.key.clone());
+        let target = Target::new(id, key, address, Arc::clone(&self.idle), self.config.in_flight_max);
         let load_time = instance.status.load_time.unwrap_or_default();
         let loaded = instance.loaded(load_time);
         for waiter in instance.waiters.drain(..) {
-            waiter.serve(&target, &loaded, self.config.in_flight_max);
+            waiter.serve(&target, &loaded);
         }
         if let Some(dead) = instance.target.replace(target) {
             dead.close_to_new();
@@ -718,13 +735,14 @@ impl Owner {
     /// When something is due next: an idle unload, or the end of a load's patience.
     fn next_wake(&self) -> Instant {
         let now = Instant::now();
-        let unloads = self.config.idle_unload.into_iter().flat_map(|limit| {
-            self.instances.iter().filter_map(move |instance| match instance.occupancy() {
-                Occupancy::Idle { since } => Some(now + limit.saturating_sub(since)),
+        let unloads = self.instances.iter().filter_map(|instance| {
+            let limit = self.idle_limit(instance)?;
+            match instance.occupancy() {
+                Occupancy::Idle { since } => now.checked_add(limit.saturating_sub(since)),
                 // Nobody tells when it becomes idle; it is looked at again when it could be due at the earliest.
-                Occupancy::Busy { .. } => Some(now + limit),
+                Occupancy::Busy { .. } if limit >= TOLD_BELOW => now.checked_add(limit),
                 _ => None,
-            })
+            }
         });
         let patience = self.pending.iter().map(|pending| pending.since + self.config.patience).filter(|&at| at > now);
         let look = (!self.pending.is_empty()).then(|| now + LOOK_PERIOD);
@@ -736,12 +754,17 @@ impl Owner {
             .max(now + Duration::from_millis(1))
     }
 
+    /// After how long an instance goes if nobody uses it.
+    fn idle_limit(&self, instance: &Running) -> Option<Duration> {
+        instance.keep.limit(self.config.idle_unload)
+    }
+
     fn unload_idle(&mut self) {
-        let Some(limit) = self.config.idle_unload else { return };
         for instance in &mut self.instances {
+            let Some(limit) = instance.keep.limit(self.config.idle_unload) else { continue };
             let unused = matches!(instance.occupancy(), Occupancy::Idle { since } if since >= limit);
             if unused && instance.target.as_ref().is_some_and(|target| target.close()) {
-                tracing::info!(model = %instance.model.key, "unloading: unused for {} s", limit.as_secs());
+                tracing::info!(model = %instance.model.key, "unloading: unused for {} s", limit.as_secs_f32());
                 instance.leave(Duration::ZERO);
             }
         }
@@ -804,6 +827,7 @@ impl Owner {
             pinned: Arc::clone(&self.pinned),
             capacity: self.capacity.clone(),
             not_ready: self.devices.is_none().then_some("devices").into_iter().collect(),
+            idle_unload: self.config.idle_unload,
         }));
     }
 

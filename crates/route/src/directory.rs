@@ -104,8 +104,6 @@ pub struct Local {
     pub name: String,
     /// Longest silence of its engine; the gateway's own limit where it is not said.
     pub idle_timeout: Option<Duration>,
-    /// How many requests its engine is given at once; the gateway's own limit where it is not said.
-    pub in_flight_max: Option<u64>,
 }
 
 /// A model that a provider runs.

@@ -48,11 +48,11 @@ impl Access {
         self.0.sites.store(Arc::new(cors::named(origins).collect()));
     }
 
-    /// Said when other machines can reach us.
-    pub(crate) fn warn_about_open_doors(&self) {
+    /// Said when other machines can reach us; models may need a key then.
+    pub(crate) fn warn_about_open_doors(&self, needs_keys: bool) {
         if self.0.insecure_lan {
             tracing::warn!("--insecure-lan: everybody who can reach this port may load and unload models");
-        } else {
+        } else if !needs_keys {
             tracing::warn!(
                 "other machines can reach this port and use its models; loading and unloading from there needs the admin token (--host 127.0.0.1 keeps it to this machine)"
             );

@@ -8,6 +8,7 @@ use config::{Config, IdleUnload};
 use engine::Policy;
 use engine::lifecycle::Patience;
 use node::{Entry, Settings, Sources};
+use route::QueueBounds;
 use types::ByteCount;
 
 use crate::{advice, adviser, engine_program, request_log};
@@ -22,11 +23,13 @@ const TURN: Duration = Duration::from_secs(2);
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 
 pub(crate) fn gateway_limits(config: &Config) -> gateway::Limits {
+    let queued = usize::try_from(config.gateway.max_queued).unwrap_or(usize::MAX);
     gateway::Limits {
         max_body: config.gateway.max_body,
         body_timeout: BODY_TIMEOUT,
-        max_in_flight: u64::from(config.gateway.max_in_flight),
         engine_idle_timeout: config.gateway.engine_idle_timeout,
+        queue: QueueBounds { waiting_max: queued, per_caller_max: queued.div_ceil(2) },
+        queue_wait: config.gateway.queue_wait,
         bodies_kept: if config.request_log.bodies { request_log::BODY_MAX } else { 0 },
     }
 }

@@ -9,18 +9,21 @@ mod activation;
 mod admin_token;
 mod advice;
 mod adviser;
+mod api_keys;
 mod assembly;
 mod catalogue;
 mod cors;
 mod data_folder;
 mod downloads;
 mod engine_program;
+mod fields;
 mod first_model;
 mod fit_api;
 mod fit_parameters;
 mod health;
 mod json_body;
 mod kept;
+mod keyring;
 mod listen;
 mod logging;
 mod logs;
@@ -37,6 +40,7 @@ mod request_log;
 mod router;
 mod stats;
 mod stored;
+mod usage;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -107,13 +111,15 @@ impl Server {
         let data_folder = DataFolder::lock(&config.folders.data)?;
         let listener = listen::bind(&config.server.host, config.server.port).await?;
         let access = access::Access::new(config, &data_folder)?;
-        if !listener.local_addr()?.ip().is_loopback() {
-            access.warn_about_open_doors();
-        }
 
-        let tracker = TaskTracker::new();
+        let (tracker, looking) = (TaskTracker::new(), CancellationToken::new());
         let (table, directory) = (route::Table::default(), route::Directory::default());
         let store = Store::open(&data_folder.path().join("snug.db")).await?;
+        let keyring = keyring::Keyring::start(store.clone(), &tracker, looking.clone()).await;
+        let keyring = keyring.context("cannot tell which API keys there are")?;
+        if !listener.local_addr()?.ip().is_loopback() {
+            access.warn_about_open_doors(keyring.keys().is_closed());
+        }
         let setup = storage::Setup::read(assembly::storage_config(config, hub)).await;
         let pinned = store.pinned().await.context("cannot tell which models are pinned")?;
         let node_config = node::Config {
@@ -125,7 +131,6 @@ impl Server {
             .await
             .context("cannot start this machine's node")?;
         greet(&listener, &node, &config.folders.models);
-        let looking = CancellationToken::new();
         let advice = advice::Advice::start(assembly::advice_config(config)?, node.clone(), &tracker, looking.clone());
         let asked = advice.clone();
         let repositories: storage::Repositories = Arc::new(move |name| asked.gguf_repositories(name));
@@ -135,11 +140,11 @@ impl Server {
         tracker.spawn(stats::follow_swaps(node.swaps(), telemetry.clone(), looking.clone()));
         let stopping = CancellationToken::new();
         let mut registry = Registry::default();
-        let limits = Arc::new(ArcSwap::from_pointee(assembly::gateway_limits(config)));
+        let limits = gateway::LiveLimits::new(assembly::gateway_limits(config));
         let readers = Arc::new(ArcSwap::from_pointee(cors::Readers::new(&config.server.cors_origins)));
         let followers = Followers {
             level: logging.level.clone(),
-            limits: Arc::clone(&limits),
+            limits: limits.clone(),
             readers: Arc::clone(&readers),
             access: access.clone(),
             node: node.clone(),
@@ -159,6 +164,8 @@ impl Server {
                 storage,
                 advice,
                 telemetry,
+                keyring,
+                store: store.clone(),
                 access,
                 limits,
                 readers,

@@ -297,7 +297,7 @@ fn load_error(unavailable: Unavailable) -> ApiError {
         ApiError {
             status: StatusCode::BAD_REQUEST,
             kind: ErrorType::InvalidRequestError,
-            param: Some("model"),
+            param: Some("model".into()),
             ..error
         }
     } else {

@@ -4,7 +4,7 @@
 
 use utoipa::OpenApi;
 
-use crate::{downloads, fit_api, stats, stored};
+use crate::{api_keys, downloads, fit_api, stats, stored, usage};
 
 /// The document, as JSON.
 ///
@@ -26,6 +26,7 @@ pub fn document() -> String {
         (name = "models", description = "Models on this machine: configure, load, unload, look"),
         (name = "storage", description = "Their files: get, guard, delete"),
         (name = "stats", description = "What the machine does and did lately"),
+        (name = "keys", description = "Who may use the models, and what they used"),
         (name = "inference", description = "OpenAI's API"),
         (name = "health", description = "Whether snug is well"),
         (name = "logs", description = "What happens here"),
@@ -42,6 +43,7 @@ pub fn document() -> String {
         stored::overview, stored::models, routes::stored_model, routes::stored_variant,
         routes::stored_variant_in_short, routes::set_limit,
         routes::post_limit, stored::preview, stored::run, stored::policy, stored::set_policy,
+        api_keys::list, api_keys::create, api_keys::change, api_keys::delete, usage::usage,
         routes::list_models, routes::one_model, routes::chat_completions, routes::completions, routes::embeddings,
         routes::health, routes::healthz, routes::v1_health, routes::api_health, routes::ready, routes::version,
         routes::metrics, routes::openapi, routes::logs,

@@ -61,13 +61,13 @@ impl Outlets {
         Ok(Self { spans: spans.context("tracing.otlp_endpoint")?, log, in_force })
     }
 
-    /// A request that came with the key of this id has ended just now. Never waits.
-    pub(crate) fn finished(&self, finished: &Finished, key: Option<&str>) {
+    /// A request has ended just now. Never waits.
+    pub(crate) fn finished(&self, finished: &Finished) {
         if let Some(log) = &self.log {
-            log.finished(finished, key);
+            log.finished(finished);
         }
         if let Some(spans) = &self.spans {
-            spans.finished(self.told(finished, key));
+            spans.finished(self.told(finished));
         }
     }
 
@@ -76,13 +76,13 @@ impl Outlets {
         registry.register_collector(Box::new(Counts { spans: self.spans.clone(), log: self.log.clone() }));
     }
 
-    fn told(&self, finished: &Finished, key: Option<&str>) -> spans::Finished {
+    fn told(&self, finished: &Finished) -> spans::Finished {
         spans::Finished {
             operation: operation(finished.endpoint),
             request: finished.id.as_str().to_owned(),
             model: finished.model.clone(),
             called: finished.by.as_ref().map(|by| self.called(by)),
-            key: key.map(str::to_owned),
+            key: finished.caller.key_id().map(|id| id.to_string()),
             status: finished.status.map(|status| status.as_u16()),
             error: error(finished),
             input_tokens: finished.usage.prompt_tokens,

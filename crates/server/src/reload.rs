@@ -49,7 +49,7 @@ pub(crate) type InForce = watch::Receiver<Arc<Config>>;
 #[derive(Clone)]
 pub(crate) struct Followers {
     pub(crate) level: Level,
-    pub(crate) limits: Arc<ArcSwap<gateway::Limits>>,
+    pub(crate) limits: gateway::LiveLimits,
     pub(crate) readers: Arc<ArcSwap<Readers>>,
     pub(crate) access: Access,
     pub(crate) node: node::Handle,
@@ -193,7 +193,7 @@ impl Reload {
             match part {
                 // Whoever follows what is in force sees it there.
                 Part::Level | Part::Seen => {}
-                Part::Limits => limits.store(Arc::new(assembly::gateway_limits(config))),
+                Part::Limits => limits.set(assembly::gateway_limits(config)),
                 Part::Sites => {
                     readers.store(Arc::new(Readers::new(&config.server.cors_origins)));
                     access.trust(&config.server.cors_origins);

@@ -43,7 +43,7 @@ struct Line<'a> {
     time: String,
     request_id: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    key_id: Option<&'a str>,
+    key_id: Option<i64>,
     endpoint: &'a str,
     model: Option<&'a str>,
     /// Who answered: the model with its variant, and its instance or provider.
@@ -65,14 +65,14 @@ struct Line<'a> {
 }
 
 /// The line of a request that ended at `time`, with its end.
-fn line(finished: &Finished, key: Option<&str>, time: Timestamp) -> Vec<u8> {
+fn line(finished: &Finished, time: Timestamp) -> Vec<u8> {
     let Finished { by, status, usage, bodies, .. } = finished;
     let millis = |duration: Duration| duration.as_secs_f64() * 1000.0;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let line = Line {
         time: time.to_string(),
         request_id: finished.id.as_str(),
-        key_id: key,
+        key_id: finished.caller.key_id().map(types::KeyId::as_i64),
         endpoint: finished.endpoint,
         model: finished.model.as_deref(),
         target: by.as_ref().map(|by| by.model.to_string()),
@@ -130,9 +130,9 @@ struct Waiting {
 }
 
 impl Handle {
-    /// A request that came with this key has ended just now. Never waits.
-    pub(crate) fn finished(&self, finished: &Finished, key: Option<&str>) {
-        self.put(line(finished, key, Timestamp::now()));
+    /// A request has ended just now. Never waits.
+    pub(crate) fn finished(&self, finished: &Finished) {
+        self.put(line(finished, Timestamp::now()));
     }
 
     /// Lines that are written, and lines that are lost.
@@ -279,6 +279,7 @@ mod tests {
                 instance: InstanceId::new("i-1"),
                 model: ModelKey { id: ModelId::new("m"), variant: Variant::new("Q8_0") },
             }),
+            caller: keys::Caller::anybody(),
             outcome: gateway::Outcome::Success,
             status: Some(http::StatusCode::OK),
             usage: gateway::Usage { prompt_tokens: 31, completion_tokens: 4, ..gateway::Usage::default() },
@@ -295,12 +296,12 @@ mod tests {
         let finished = finished();
         let time: Timestamp = "2026-01-02T03:04:05Z".parse().unwrap();
         let told = |finished: &Finished| -> serde_json::Value {
-            let line = line(finished, Some("k-7"), time);
+            let line = line(finished, time);
             assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1);
             serde_json::from_slice(&line).unwrap()
         };
         let mut expected = json!({
-            "time": "2026-01-02T03:04:05Z", "request_id": finished.id.as_str(), "key_id": "k-7",
+            "time": "2026-01-02T03:04:05Z", "request_id": finished.id.as_str(),
             "endpoint": "chat_completions", "model": "assistant", "target": "m:Q8_0", "instance": "i-1", "status": 200,
             "outcome": "2xx", "stream": true, "prompt_tokens": 31, "completion_tokens": 4, "first_piece_ms": 250.0,
             "total_ms": 1500.0,

@@ -7,11 +7,12 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, any, get, post, put};
+use axum::routing::{MethodRouter, any, get, patch, post, put};
 use gateway::{ApiError, RequestId, X_REQUEST_ID};
 use http::HeaderMap;
 use prometheus_client::registry::Registry;
 use storage::Storage;
+use store::Store;
 
 use crate::access::{Access, guard};
 use crate::activation::Activation;
@@ -19,11 +20,14 @@ use crate::advice::Advice;
 use crate::cors::{Readable, Readers};
 use crate::first_model::FirstModel;
 use crate::kept::Kept;
+use crate::keyring::Keyring;
 use crate::logs::Logs;
 use crate::models::Models;
 use crate::outlets::Outlets;
 use crate::stats::Stats;
-use crate::{downloads, fit_api, health, logs, metrics, model_configs, models, openapi, stats, stored};
+use crate::{
+    api_keys, downloads, fit_api, health, logs, metrics, model_configs, models, openapi, stats, stored, usage,
+};
 
 /// What the routes are made of. Each serving thread has a router of its own, made from clones.
 #[derive(Clone)]
@@ -33,6 +37,8 @@ pub(crate) struct Parts {
     storage: Storage,
     advice: Advice,
     telemetry: telemetry::Handle,
+    keyring: Keyring,
+    store: Store,
     access: Access,
     readers: Arc<ArcSwap<Readers>>,
     logs: Logs,
@@ -49,11 +55,13 @@ pub(crate) struct Owners {
     pub(crate) storage: Storage,
     pub(crate) advice: Advice,
     pub(crate) telemetry: telemetry::Handle,
+    pub(crate) keyring: Keyring,
+    pub(crate) store: Store,
     pub(crate) access: Access,
     pub(crate) logs: Logs,
     pub(crate) first: FirstModel,
     /// What the gateway refuses to exceed, and who may read answers: both follow the configuration.
-    pub(crate) limits: Arc<ArcSwap<gateway::Limits>>,
+    pub(crate) limits: gateway::LiveLimits,
     pub(crate) readers: Arc<ArcSwap<Readers>>,
     pub(crate) outlets: Outlets,
 }
@@ -61,8 +69,9 @@ pub(crate) struct Owners {
 impl Parts {
     /// `registry` has metrics of others already, or none.
     pub(crate) fn new(mut registry: Registry, owners: Owners) -> Self {
-        let Owners { table, directory, node, storage, advice, telemetry, access, logs, first, limits, readers, outlets } =
+        let Owners { table, directory, node, storage, advice, telemetry, keyring, store, access, logs, first, .. } =
             owners;
+        let (limits, readers, outlets) = (owners.limits, owners.readers, owners.outlets);
         let request_metrics = gateway::Metrics::register(&mut registry);
         registry.register_collector(Box::new(metrics::NodeCollector::new(node.view())));
         let (count, remember) = (metrics::counted_by(node.clone(), storage.clone()), telemetry.clone());
@@ -70,26 +79,58 @@ impl Parts {
             table,
             directory,
             activate: Arc::new(Activation::new(node.clone(), storage.clone())),
+            keys: keyring.keys().clone(),
             limits,
             metrics: request_metrics,
             shared: gateway::Shared::default(),
             finished: Arc::new(move |finished| {
-                outlets.finished(&finished, None);
+                outlets.finished(&finished);
                 if let Some(answer) = stats::answer(&finished) {
                     count(&answer.model, &finished.usage);
                     remember.answered(answer);
+                }
+                if let Some(used) = usage::used(&finished) {
+                    remember.used(used);
                 }
             }),
         };
         let openapi = Kept::json(openapi::document());
         let metrics = metrics::Page::new(registry);
-        Self { gateway, node, storage, advice, telemetry, access, readers, logs, metrics, openapi, first }
+        Self {
+            gateway,
+            node,
+            storage,
+            advice,
+            telemetry,
+            keyring,
+            store,
+            access,
+            readers,
+            logs,
+            metrics,
+            openapi,
+            first,
+        }
     }
 }
 
 /// All routes, and `OPTIONS` for each.
 pub(crate) fn router(parts: Parts) -> Readable {
-    let Parts { gateway, node, storage, advice, telemetry, access, readers, logs, metrics, openapi, first } = parts;
+    let Parts {
+        gateway,
+        node,
+        storage,
+        advice,
+        telemetry,
+        keyring,
+        store,
+        access,
+        readers,
+        logs,
+        metrics,
+        openapi,
+        first,
+    } = parts;
 
     // Open to everybody who can reach the port.
     let open = slashed(Router::new(), "/health", only("GET, HEAD", get(health::health)));
@@ -146,13 +187,22 @@ pub(crate) fn router(parts: Parts) -> Readable {
     let kept = slashed(kept, "/api/downloads", only("GET, HEAD", get(downloads::list))).with_state(storage);
 
     let logs = slashed(Router::new(), "/api/logs", only("GET, HEAD", get(logs::logs).with_state(logs)));
-    let logs = logs.route_layer(guarded);
+    let logs = logs.route_layer(guarded.clone());
+
+    // Who may use the models, and what they used.
+    let made = get(api_keys::list).post(api_keys::create);
+    let keys = slashed(Router::new(), "/api/api-keys", only("GET, HEAD, POST", made));
+    let one = patch(api_keys::change).delete(api_keys::delete);
+    let keys = slashed(keys, "/api/api-keys/{key_id}", only("PATCH, DELETE", one)).with_state(keyring);
+    let used = only("GET, HEAD", get(usage::usage).with_state(store));
+    let keys = slashed(keys, "/api/usage", used).route_layer(guarded);
 
     let router = open
         .with_state(node)
         .merge(of_models)
         .merge(kept)
         .merge(logs)
+        .merge(keys)
         .merge(stats)
         .merge(fit)
         .layer(from_fn(with_request_id))

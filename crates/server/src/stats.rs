@@ -272,6 +272,7 @@ mod tests {
             by: Some(By { instance: InstanceId::new("i"), model: model.clone() }),
             outcome: Outcome::Success,
             status: Some(StatusCode::OK),
+            caller: keys::Caller::anybody(),
             traceparent: None,
             bodies: None,
             usage: Usage { generation_time, ..Usage::default() },

@@ -51,6 +51,7 @@ fn sources(args: ServeArgs, settings: &Settings) -> Sources {
         data_dir: args.data_dir,
         models_dir: args.models_dir,
         override_path: args.override_path,
+        models_yaml: args.models_yaml,
         memory: args.memory,
         ram: args.ram,
         max_context: args.max_context,

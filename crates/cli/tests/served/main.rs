@@ -15,6 +15,7 @@ mod failures;
 mod fit_api;
 mod folder;
 mod full_disk;
+mod keys;
 mod leaving;
 mod limits;
 mod logs;

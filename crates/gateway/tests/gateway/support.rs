@@ -3,11 +3,13 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 
-use gateway::{Finished, Limits, Metrics, Outcome, Parts, Shared};
+use gateway::{Finished, Limits, LiveLimits, Metrics, Outcome, Parts, Shared};
+use keys::Keys;
 use prometheus_client::registry::Registry;
-use route::{Activate, Activation, Directory, Listing, Route, Routes, Table, Target, Unavailable};
+use route::{Activate, Activation, Directory, Keep, Listing, Route, Routes, Table, Target, Unavailable};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
@@ -33,12 +35,13 @@ pub(crate) struct House {
 pub(crate) struct Setup {
     pub(crate) limits: Limits,
     pub(crate) activate: Arc<dyn Activate>,
+    pub(crate) keys: Keys,
 }
 
 impl Default for Setup {
     fn default() -> Self {
         let refuse = |_: &str| Err(Unavailable::Stopping);
-        Self { limits: Limits::default(), activate: Arc::new(Answering(refuse)) }
+        Self { limits: Limits::default(), activate: Arc::new(Answering(refuse)), keys: Keys::new([]) }
     }
 }
 
@@ -58,7 +61,8 @@ impl House {
         let router = gateway::router(Parts {
             table: table.clone(),
             activate: setup.activate,
-            limits: Arc::new(arc_swap::ArcSwap::from_pointee(setup.limits)),
+            keys: setup.keys,
+            limits: LiveLimits::new(setup.limits),
             metrics: Metrics::register(&mut registry),
             directory: directory.clone(),
             shared: Shared::default(),
@@ -151,7 +155,12 @@ pub(crate) fn key() -> ModelKey {
 }
 
 pub(crate) fn target(engine: SocketAddr) -> Arc<Target> {
-    Target::new(InstanceId::new("instance-1"), key(), engine, Arc::default())
+    target_for(engine, 256)
+}
+
+/// One that takes so many requests at once.
+pub(crate) fn target_for(engine: SocketAddr, limit: u64) -> Arc<Target> {
+    Target::new(InstanceId::new("instance-1"), key(), engine, Arc::default(), limit)
 }
 
 fn listing(id: &str, state: &str) -> Listing {
@@ -183,6 +192,10 @@ where
     fn activate<'a>(&'a self, name: &'a str) -> Activation<'a> {
         Box::pin(async move { (self.0)(name) })
     }
+
+    fn keep<'a>(&'a self, _: &'a str, _: Keep) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
+        Box::pin(std::future::ready(()))
+    }
 }
 
 /// An [`Activate`] whose load ends when the test says so, and which tells when a caller gives up.
@@ -204,7 +217,7 @@ impl Loading {
     /// Ends the load.
     pub(crate) fn finish(&self, target: &Arc<Target>) {
         for caller in self.callers.lock().unwrap().drain(..) {
-            let _ = caller.result.send(Ok(target.lease(u64::MAX >> 1).unwrap()));
+            let _ = caller.result.send(Ok(target.lease().unwrap()));
         }
     }
 }
@@ -216,6 +229,10 @@ impl Activate for Loading {
             self.callers.lock().unwrap().push(Caller { result });
             answer.await.unwrap_or(Err(Unavailable::Stopping))
         })
+    }
+
+    fn keep<'a>(&'a self, _: &'a str, _: Keep) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
+        Box::pin(std::future::ready(()))
     }
 }
 

@@ -10,7 +10,7 @@ use types::{FailureClass, LoadFailure, ModelId, ModelKey};
 
 use super::{Owner, was_unloaded};
 use crate::demand::{Pending, Waiter};
-use crate::handle::{Loaded, NotPinned, NotUnloaded, Unloaded};
+use crate::handle::{KeepFor, Loaded, NotPinned, NotUnloaded, Unloaded};
 use crate::library::{FilesState, Model};
 use crate::ready::Afterwards;
 use crate::running::{Going, Running};
@@ -83,6 +83,16 @@ impl Owner {
                 message: format!("it is run by `{}`, not by an engine of this machine", model.provider),
                 engine_log: String::new(),
             }))),
+        }
+    }
+
+    pub(super) fn keep_for(&mut self, name: &str, keep: KeepFor) {
+        let Some(model) = self.resolve(name) else { return };
+        for instance in self.instances.iter_mut().filter(|one| one.model.key == model.key) {
+            instance.keep = keep;
+        }
+        for pending in self.pending.iter_mut().filter(|one| *one.key() == model.key) {
+            pending.keep = keep;
         }
     }
 

@@ -55,7 +55,6 @@ fn parts(key: &str) -> &'static [Part] {
     match key {
         "logging.level" => &[Part::Level],
         "cors_origins" => &[Part::Sites],
-        "gateway.max_in_flight" => &[Part::Limits, Part::Node],
         "gateway.max_body" | "gateway.engine_idle_timeout" | "gateway.max_queued" | "gateway.queue_wait" => {
             &[Part::Limits]
         }
@@ -114,7 +113,7 @@ mod tests {
         check("", "[logging]\nlevel = \"debug\"\nformat = \"json\"", ("logging.level", &[Level], "logging.format"));
         check("cors_origins = []", "", ("cors_origins", &[Sites], ""));
         check("", "[gateway]\nmax_body = \"1M\"", ("gateway.max_body", &[Limits], ""));
-        check("", "[gateway]\nmax_in_flight = 3", ("gateway.max_in_flight", &[Limits, Node], ""));
+        check("", "[gateway]\nmax_in_flight = 3", ("gateway.max_in_flight", &[Node], ""));
         check("", "[gateway]\nmax_connections = 3", ("", &[], "gateway.max_connections"));
         check("", "idle_unload = \"never\"", ("idle_unload", &[Node], ""));
         check("", "[engine]\nslots = 2", ("engine.slots", &[Defaults, Node], ""));
