@@ -15,7 +15,7 @@ use crate::sections::{
     Tracing,
 };
 use crate::setting::Context;
-use crate::sources::{DOORS, FILE_VARIABLE, Sources};
+use crate::sources::{DOORS, Sources};
 
 /// A configuration file is written by hand; anything larger is some other file.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -285,15 +285,9 @@ impl Draft {
 
 /// The file to read, and where it was named.
 fn file(sources: &Sources) -> Option<(PathBuf, Place)> {
-    if let Some(file) = &sources.file {
-        return Some((file.clone(), Place::Flag("--config")));
-    }
-    if let Some(file) = sources.variable(FILE_VARIABLE) {
-        return Some((PathBuf::from(file), Place::Variable(FILE_VARIABLE)));
-    }
-    let usual = sources.xdg("XDG_CONFIG_HOME", ".config")?.join("snug/snug.toml");
-    let place = Place::File { file: usual.clone(), line: None };
-    usual.exists().then_some((usual, place))
+    let (file, place) = sources.named_file()?;
+    let is_usual = matches!(place, Place::File { .. });
+    (!is_usual || file.exists()).then_some((file, place))
 }
 
 fn read_bounded(file: &Path) -> Result<String, String> {

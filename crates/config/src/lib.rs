@@ -9,6 +9,7 @@
 //!                                                └────────── every problem, each with its place ──▶ Problems
 //! ```
 
+mod changes;
 mod document;
 mod draft;
 mod example;

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use crate::problem::Place;
+
 /// Everything [`crate::Config::load`] looks at. The caller gathers it, so that a test can too.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
@@ -76,7 +78,7 @@ pub(crate) struct Door {
 }
 
 /// The variable that names the file.
-pub(crate) const FILE_VARIABLE: &str = "SNUG_CONFIG";
+const FILE_VARIABLE: &str = "SNUG_CONFIG";
 
 /// Every environment variable of a key, and every flag: each is listed here and nowhere else.
 pub(crate) const DOORS: &[Door] = &[
@@ -132,6 +134,23 @@ fn switch(given: bool) -> Option<String> {
 }
 
 impl Sources {
+    /// The configuration file: the one that was named, else the one in the usual place, which need not exist. Absolute.
+    pub fn file(&self) -> Option<PathBuf> {
+        self.named_file().map(|(file, _)| self.current_dir.join(file))
+    }
+
+    /// The same as it was named, and where that was.
+    pub(crate) fn named_file(&self) -> Option<(PathBuf, Place)> {
+        if let Some(file) = &self.file {
+            return Some((file.clone(), Place::Flag("--config")));
+        }
+        if let Some(file) = self.variable(FILE_VARIABLE) {
+            return Some((PathBuf::from(file), Place::Variable(FILE_VARIABLE)));
+        }
+        let usual = self.xdg("XDG_CONFIG_HOME", ".config")?.join("snug/snug.toml");
+        Some((usual.clone(), Place::File { file: usual, line: None }))
+    }
+
     /// The value of an environment variable; an empty one counts as not set.
     pub(crate) fn variable(&self, name: &str) -> Option<&str> {
         self.environment.get(name).map(String::as_str).filter(|value| !value.is_empty())

@@ -91,12 +91,12 @@ impl<'a> Ask<'a> {
         &self,
         form: Form,
         speaks: Speaks,
-        rewrite: &Rewrite,
+        rewrites: &[&Rewrite],
         model: Option<&str>,
     ) -> Result<Prepared, ApiError> {
         match (form, &self.content) {
             (Form::Native, Content::Json(scan)) => {
-                let mut edits = Edits::of(self.endpoint, scan, rewrite);
+                let mut edits = Edits::of(self.endpoint, scan, rewrites);
                 if let Some(model) = model {
                     edits.model(scan, model);
                 }
@@ -113,7 +113,7 @@ impl<'a> Ask<'a> {
                 let prepared = speaks::translated(form, speaks, self.endpoint, self.body, self.id)?;
                 let endpoint = prepared.endpoint;
                 let scan = Scan::of(&prepared.body)?;
-                let mut edits = Edits::of(endpoint, &scan, rewrite);
+                let mut edits = Edits::of(endpoint, &scan, rewrites);
                 if let Some(model) = model {
                     edits.model(&scan, model);
                 }

@@ -96,7 +96,7 @@ impl Gateway {
             if !is_last && self.natives().lacks(lease.target(), ask.endpoint) {
                 continue;
             }
-            let prepared = ask.prepare(*form, Speaks::Engine, rewrite, None)?;
+            let prepared = ask.prepare(*form, Speaks::Engine, &[rewrite, &local.rewrite], None)?;
             let sending = Instant::now();
             let mut sent = self.send(ask, prepared.endpoint, &prepared.body, &lease, local).await;
             if alone
@@ -144,7 +144,7 @@ impl Gateway {
         let forms = forms(ask.endpoint, speaks);
         for (number, form) in forms.iter().enumerate() {
             let is_last = number + 1 == forms.len();
-            let prepared = ask.prepare(*form, speaks, rewrite, Some(&remote.model))?;
+            let prepared = ask.prepare(*form, speaks, &[rewrite], Some(&remote.model))?;
             let sending = Instant::now();
             let path = prepared.endpoint.path();
             let sent = self.providers.send(provider, path, prepared.body, &ask.head.headers, ask.id).await;
@@ -165,7 +165,7 @@ impl Gateway {
         let Some(form) = forms(ask.endpoint, Speaks::Mock).first() else {
             return Err(not_offered(ask.endpoint, &listing.id).into());
         };
-        let prepared = ask.prepare(*form, Speaks::Mock, rewrite, None)?;
+        let prepared = ask.prepare(*form, Speaks::Mock, &[rewrite], None)?;
         Ok(mock::answer(prepared, listing, &ask.name)?)
     }
 

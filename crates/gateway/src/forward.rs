@@ -94,6 +94,7 @@ impl Gateway {
         let limits = self.limits.now();
         let body = if endpoint.is_look() { Bytes::new() } else { body::read(&head.headers, body, &limits).await? };
         clock.read = Some(Instant::now());
+        tally.asked(&body, limits.bodies_kept);
         let mut ask = Ask::read(endpoint, &head, &body, id, &caller, &limits)?;
         if ask.name.is_empty() && endpoint.may_leave_out_model() {
             ask.name = self.only_model()?.into();

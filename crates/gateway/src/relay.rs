@@ -62,7 +62,7 @@ impl Relay {
         if let Some(events) = &mut self.events {
             events.pass(&piece);
         }
-        self.tally.piece();
+        self.tally.piece(&piece);
         match &mut self.answer {
             None => Ok(piece),
             Some(answer) => Ok(answer.piece(&piece)?.into()),

@@ -24,6 +24,13 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Idle connections are kept so long.
 const LONGEST_IDLE: Duration = Duration::from_secs(60);
 
+/// A list of models is waited for so long.
+const LIST_TIMEOUT: Duration = Duration::from_secs(30);
+/// Largest list of models that is read: some providers have thousands, with prices and all.
+const LIST_BYTES_MAX: usize = 16 << 20;
+/// More models than that of one provider are not listed.
+const LIST_MODELS_MAX: usize = 10_000;
+
 /// The version of Anthropic's API that is meant where a client names none.
 const ANTHROPIC_VERSION: HeaderValue = HeaderValue::from_static("2023-06-01");
 
@@ -97,6 +104,49 @@ impl Providers {
     }
 }
 
+/// The ids of a provider's models, as it lists them now.
+///
+/// # Errors
+/// It cannot be asked, or its answer is no such list; why, without its key.
+pub async fn provider_models(provider: &Provider) -> Result<Vec<String>, String> {
+    #[derive(serde::Deserialize)]
+    struct List {
+        data: Vec<Row>,
+    }
+    #[derive(serde::Deserialize)]
+    struct Row {
+        id: String,
+    }
+    let providers = Providers::default();
+    let client = providers.client().map_err(|error| error.to_string())?;
+    let path = match provider.dialect {
+        Dialect::OpenAi => "models",
+        Dialect::Anthropic => "v1/models?limit=1000",
+    };
+    let headers = towards(provider, &HeaderMap::new(), &RequestId::of(&HeaderMap::new()))?;
+    let asking = async {
+        let request = client.get(format!("{}/{path}", provider.base)).headers(headers).timeout(LIST_TIMEOUT);
+        let mut response = request.send().await?.error_for_status()?;
+        let mut whole = Vec::new();
+        while let Some(piece) = response.chunk().await? {
+            if whole.len() + piece.len() > LIST_BYTES_MAX {
+                break;
+            }
+            whole.extend_from_slice(&piece);
+        }
+        Ok(whole)
+    };
+    let whole = asking.await.map_err(|error: reqwest::Error| chain(&error.without_url()))?;
+    let list: List = serde_json::from_slice(&whole).map_err(|error| format!("no list of models came: {error}"))?;
+    Ok(list.data.into_iter().take(LIST_MODELS_MAX).map(|row| row.id).collect())
+}
+
+/// An error with all its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
 /// What a provider is told besides the body.
 fn towards(provider: &Provider, sent: &HeaderMap, id: &RequestId) -> Result<HeaderMap, String> {
     let mut headers = headers::towards_engine(sent);
@@ -106,8 +156,8 @@ fn towards(provider: &Provider, sent: &HeaderMap, id: &RequestId) -> Result<Head
     headers.insert(X_REQUEST_ID, id.clone().into_header());
     if let Some(key) = &provider.key {
         let (name, text) = match provider.dialect {
-            Dialect::OpenAi => (AUTHORIZATION, format!("Bearer {key}")),
-            Dialect::Anthropic => (HeaderName::from_static("x-api-key"), key.clone()),
+            Dialect::OpenAi => (AUTHORIZATION, format!("Bearer {}", key.expose())),
+            Dialect::Anthropic => (HeaderName::from_static("x-api-key"), key.expose().to_owned()),
         };
         let mut value = HeaderValue::try_from(text).map_err(|_| "its key is no text for a header".to_owned())?;
         value.set_sensitive(true);

@@ -20,26 +20,27 @@ pub(crate) struct Edits {
 
 impl Edits {
     /// What follows for a request from what its route says, and from what engines do not take.
-    pub(crate) fn of(endpoint: Endpoint, scan: &Scan<'_>, rewrite: &Rewrite) -> Self {
+    ///
+    /// Of several routes the first one's word counts.
+    pub(crate) fn of(endpoint: Endpoint, scan: &Scan<'_>, rewrites: &[&Rewrite]) -> Self {
         let mut edits = Self::default();
         // As good as absent, and yet some engines refuse it.
         if let Some(field) = scan.field("stream").filter(|field| field.value == "null") {
             edits.exchange(field.at.clone(), "false".to_owned());
         }
-        if rewrite.is_empty() {
-            return edits;
-        }
         let generates = matches!(
             endpoint,
             Endpoint::ChatCompletions | Endpoint::Completions | Endpoint::Responses | Endpoint::Messages
         );
-        if generates {
-            edits.defaults(scan, &rewrite.defaults);
+        for rewrite in rewrites {
+            if generates {
+                edits.defaults(scan, &rewrite.defaults);
+            }
+            if endpoint == Endpoint::ChatCompletions {
+                edits.defaults(scan, &rewrite.chat_defaults);
+            }
         }
-        if endpoint == Endpoint::ChatCompletions {
-            edits.defaults(scan, &rewrite.chat_defaults);
-        }
-        if let Some(system) = &rewrite.system {
+        if let Some(system) = rewrites.iter().find_map(|rewrite| rewrite.system.as_ref()) {
             edits.system(endpoint, scan, system);
         }
         edits
@@ -92,8 +93,11 @@ impl Edits {
     }
 
     fn defaults(&mut self, scan: &Scan<'_>, defaults: &[(String, String)]) {
-        let absent = defaults.iter().filter(|(name, _)| scan.field(name).is_none());
-        self.fields.extend(absent.cloned());
+        for (name, value) in defaults {
+            if scan.field(name).is_none() && self.fields.iter().all(|(known, _)| known != name) {
+                self.fields.push((name.clone(), value.clone()));
+            }
+        }
     }
 
     fn system(&mut self, endpoint: Endpoint, scan: &Scan<'_>, system: &str) {
@@ -148,7 +152,7 @@ mod tests {
     fn check(endpoint: Endpoint, rewrite: &Rewrite, body: &'static str, expected: &str) {
         let bytes = Bytes::from_static(body.as_bytes());
         let scan = Scan::of(&bytes).unwrap();
-        let after = Edits::of(endpoint, &scan, rewrite).apply(&bytes, &scan);
+        let after = Edits::of(endpoint, &scan, &[rewrite, rewrite]).apply(&bytes, &scan);
         assert_eq!(str::from_utf8(&after).unwrap(), expected, "{body}");
         let _still_json: serde_json::Value = serde_json::from_slice(&after).unwrap();
     }

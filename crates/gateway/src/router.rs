@@ -33,6 +33,8 @@ pub struct Limits {
     pub queue: QueueBounds,
     /// How long they wait for it. Default 120 s.
     pub queue_wait: Duration,
+    /// How much of each body is told of when a request is over, bytes. Default 0: nothing.
+    pub bodies_kept: usize,
 }
 
 /// The limits as they are now: they may change while requests are served. Cheap to clone.
@@ -63,6 +65,7 @@ impl Default for Limits {
             engine_idle_timeout: Duration::from_secs(600),
             queue: QueueBounds { waiting_max: 1024, per_caller_max: 512 },
             queue_wait: Duration::from_secs(120),
+            bodies_kept: 0,
         }
     }
 }

@@ -40,6 +40,17 @@ pub struct Finished {
     pub total: Duration,
     /// The trace that the client is in (W3C `traceparent`).
     pub traceparent: Option<HeaderValue>,
+    /// What was asked and answered, where that is kept ([`crate::Limits::bodies_kept`]).
+    pub bodies: Option<Box<Bodies>>,
+}
+
+/// The beginnings of what was asked and answered.
+#[derive(Debug, Clone, Default)]
+pub struct Bodies {
+    /// Of the request's body, as it came.
+    pub asked: Vec<u8>,
+    /// Of the answer, as it came from whoever answered.
+    pub answered: Vec<u8>,
 }
 
 /// One request's entry in the books. Dropped without an outcome, it counts as cancelled by its client.
@@ -50,6 +61,8 @@ pub(crate) struct Tally {
     received: Instant,
     /// Whether a piece of the answer came.
     begun: bool,
+    /// How much of each body is kept, bytes.
+    bodies_kept: usize,
     /// The caller's place among its requests.
     permit: Option<Permit>,
     /// What is told at the end; `None` once it was.
@@ -74,6 +87,7 @@ impl Tally {
             first_piece: Duration::ZERO,
             total: Duration::ZERO,
             traceparent: headers.get("traceparent").cloned(),
+            bodies: None,
         };
         let received = Instant::now();
         Self {
@@ -82,6 +96,7 @@ impl Tally {
             model,
             received,
             begun: false,
+            bodies_kept: 0,
             permit: None,
             finished: Some(finished),
         }
@@ -115,8 +130,21 @@ impl Tally {
         });
     }
 
+    /// This was asked. Of it and of what is answered so much is kept.
+    pub(crate) fn asked(&mut self, body: &[u8], kept: usize) {
+        self.bodies_kept = kept;
+        if kept > 0 {
+            let asked = body[..body.len().min(kept)].to_vec();
+            self.note(|finished| finished.bodies = Some(Box::new(Bodies { asked, answered: Vec::new() })));
+        }
+    }
+
     /// A piece of the answer came.
-    pub(crate) fn piece(&mut self) {
+    pub(crate) fn piece(&mut self, piece: &[u8]) {
+        if let Some(bodies) = self.finished.as_mut().and_then(|finished| finished.bodies.as_mut()) {
+            let room = self.bodies_kept.saturating_sub(bodies.answered.len());
+            bodies.answered.extend_from_slice(&piece[..piece.len().min(room)]);
+        }
         if std::mem::replace(&mut self.begun, true) {
             return;
         }

@@ -13,6 +13,8 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
+use types::Secret;
+
 use crate::Listing;
 
 /// The current [`Names`]. Cheap to clone; readers never wait.
@@ -104,6 +106,8 @@ pub struct Local {
     pub name: String,
     /// Longest silence of its engine; the gateway's own limit where it is not said.
     pub idle_timeout: Option<Duration>,
+    /// What is put into requests for it, after what their route puts in.
+    pub rewrite: Rewrite,
 }
 
 /// A model that a provider runs.
@@ -152,7 +156,7 @@ pub struct Provider {
     /// Where it answers, without a slash at the end: `https://api.openai.com/v1`.
     pub base: String,
     /// The key for it. Not to be logged or shown.
-    pub key: Option<String>,
+    pub key: Option<Secret>,
     /// Longest silence that is borne.
     pub idle_timeout: Duration,
     /// How many requests it is given at once.

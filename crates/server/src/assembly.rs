@@ -12,7 +12,7 @@ use route::QueueBounds;
 use types::ByteCount;
 
 use crate::backends::Backends;
-use crate::{advice, adviser, engine_program};
+use crate::{advice, adviser, engine_program, request_log};
 
 /// An engine that served this long has its earlier crashes forgiven.
 const FORGIVEN_AFTER: Duration = Duration::from_secs(300);
@@ -31,6 +31,7 @@ pub(crate) fn gateway_limits(config: &Config) -> gateway::Limits {
         engine_idle_timeout: config.gateway.engine_idle_timeout,
         queue: QueueBounds { waiting_max: queued, per_caller_max: queued.div_ceil(2) },
         queue_wait: config.gateway.queue_wait,
+        bodies_kept: if config.request_log.bodies { request_log::BODY_MAX } else { 0 },
     }
 }
 
@@ -147,7 +148,8 @@ fn half_of_ram() -> ByteCount {
     hardware::ram().map_or(ByteCount::ZERO, |ram| ByteCount::bytes(ram.total.as_u64() / 2))
 }
 
-fn settings_of_engine(engine: &config::Engine) -> Settings {
+/// How models are started that nobody says more of.
+pub(crate) fn settings_of_engine(engine: &config::Engine) -> Settings {
     Settings {
         context: engine.context,
         slots: engine.slots,

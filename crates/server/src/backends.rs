@@ -124,7 +124,6 @@ impl Backends {
     }
 
     /// What `id` means, if any entry has it.
-    #[cfg_attr(not(test), expect(dead_code, reason = "what the routes are to be made of"))]
     pub(crate) fn meaning(&self, id: &str) -> Option<Meaning> {
         let of_id: Vec<&Known> = self.all.iter().filter(|known| known.backend.id == id).collect();
         let enabled: Vec<&Known> = of_id.iter().copied().filter(|known| known.backend.enabled).collect();

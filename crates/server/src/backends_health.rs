@@ -18,6 +18,7 @@ use node::{InstanceView, Model, View};
 
 use crate::backends::{Backends, Known, Outcome};
 use crate::preload::Preloads;
+use tokio::sync::watch;
 
 /// What an engine has to answer (router contract).
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -28,7 +29,7 @@ const AT_ONCE: usize = 32;
 #[derive(Clone)]
 pub(crate) struct Watched {
     pub(crate) node: node::Handle,
-    pub(crate) backends: Arc<Backends>,
+    pub(crate) backends: watch::Receiver<Arc<Backends>>,
     pub(crate) preloads: Preloads,
 }
 
@@ -71,11 +72,11 @@ impl Question {
 }
 
 fn questions(watched: &Watched, view: &View) -> Vec<(String, Question)> {
-    let entries = watched.backends.all.iter();
+    let backends = Arc::clone(&watched.backends.borrow());
+    let entries = backends.all.iter();
     let mut questions: Vec<(String, Question)> =
         entries.map(|known| (known.backend.role.clone(), of_entry(known, watched, view))).collect();
-    let is_entry =
-        |model: &Model| watched.backends.all.iter().any(|known| known.model() == Some(model.key.id.as_str()));
+    let is_entry = |model: &Model| backends.all.iter().any(|known| known.model() == Some(model.key.id.as_str()));
     let others = view.library.models().filter(|model| model.provider.is_local() && !is_entry(model));
     for model in others {
         let instance = view.instance_of(&model.key);

@@ -2,17 +2,18 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, any, delete, get, patch, post, put};
-use config::Config;
 use gateway::{ApiError, RequestId, X_REQUEST_ID};
 use http::HeaderMap;
 use prometheus_client::registry::Registry;
 use storage::Storage;
 use store::Store;
+use tokio::sync::watch;
 
 use crate::access::{Access, guard};
 use crate::activation::Activation;
@@ -25,11 +26,12 @@ use crate::kept::Kept;
 use crate::keyring::Keyring;
 use crate::logs::Logs;
 use crate::models::Models;
+use crate::outlets::Outlets;
 use crate::preload::Preloads;
 use crate::stats::Stats;
 use crate::{
-    api_keys, assembly, backends_health, downloads, fit_api, health, logs, metrics, model_configs, models, ollama,
-    openapi, stats, stored, usage,
+    api_keys, backends_health, downloads, fit_api, health, logs, metrics, model_configs, models, ollama, openapi,
+    stats, stored, usage,
 };
 
 /// What the routes are made of. Each serving thread has a router of its own, made from clones.
@@ -43,7 +45,7 @@ pub(crate) struct Parts {
     keyring: Keyring,
     store: Store,
     access: Access,
-    readers: Readers,
+    readers: Arc<ArcSwap<Readers>>,
     logs: Logs,
     metrics: metrics::Page,
     openapi: Kept,
@@ -64,29 +66,21 @@ pub(crate) struct Owners {
     pub(crate) access: Access,
     pub(crate) logs: Logs,
     pub(crate) first: FirstModel,
-    pub(crate) backends: Arc<Backends>,
+    pub(crate) backends: watch::Receiver<Arc<Backends>>,
     pub(crate) preloads: Preloads,
+    /// What the gateway refuses to exceed, and who may read answers: both follow the configuration.
+    pub(crate) limits: gateway::LiveLimits,
+    pub(crate) readers: Arc<ArcSwap<Readers>>,
+    pub(crate) outlets: Outlets,
 }
 
 impl Parts {
-    pub(crate) fn new(config: &Config, owners: Owners) -> Self {
-        let Owners {
-            table,
-            directory,
-            node,
-            storage,
-            advice,
-            telemetry,
-            keyring,
-            store,
-            access,
-            logs,
-            first,
-            backends,
-            preloads,
-        } = owners;
-        let watched = Watched { node: node.clone(), backends, preloads };
-        let mut registry = Registry::default();
+    /// `registry` has metrics of others already, or none.
+    pub(crate) fn new(mut registry: Registry, owners: Owners) -> Self {
+        let Owners { table, directory, node, storage, advice, telemetry, keyring, store, access, logs, first, .. } =
+            owners;
+        let (limits, readers, outlets) = (owners.limits, owners.readers, owners.outlets);
+        let watched = Watched { node: node.clone(), backends: owners.backends, preloads: owners.preloads };
         let request_metrics = gateway::Metrics::register(&mut registry);
         registry.register_collector(Box::new(metrics::NodeCollector::new(node.view())));
         let (count, remember) = (metrics::counted_by(node.clone(), storage.clone()), telemetry.clone());
@@ -95,10 +89,11 @@ impl Parts {
             directory,
             activate: Arc::new(Activation::new(node.clone(), storage.clone())),
             keys: keyring.keys().clone(),
-            limits: gateway::LiveLimits::new(assembly::gateway_limits(config)),
+            limits,
             metrics: request_metrics,
             shared: gateway::Shared::default(),
             finished: Arc::new(move |finished| {
+                outlets.finished(&finished);
                 if let Some(answer) = stats::answer(&finished) {
                     count(&answer.model, &finished.usage);
                     remember.answered(answer);
@@ -109,7 +104,6 @@ impl Parts {
             }),
         };
         let openapi = Kept::json(openapi::document());
-        let readers = Readers::new(&config.server.cors_origins);
         let metrics = metrics::Page::new(registry);
         Self {
             gateway,

@@ -274,6 +274,7 @@ mod tests {
             status: Some(StatusCode::OK),
             caller: keys::Caller::anybody(),
             traceparent: None,
+            bodies: None,
             usage: Usage { generation_time, ..Usage::default() },
             is_stream,
             first_piece: Duration::from_millis(990),

@@ -98,6 +98,8 @@ pub struct Storage(Arc<Inner>);
 
 struct Inner {
     config: Config,
+    /// How a configured model is started now where its config does not say.
+    defaults: Mutex<node::Settings>,
     repositories: Repositories,
     places: Places,
     node: node::Handle,
@@ -176,6 +178,7 @@ impl Setup {
             origins: Mutex::default(),
             changing: tokio::sync::Mutex::default(),
             tracker: tracker.clone(),
+            defaults: Mutex::new(config.defaults.clone()),
             config,
             repositories,
             places,
@@ -196,6 +199,12 @@ impl Setup {
 }
 
 impl Storage {
+    /// Starts configured models otherwise from now on where their configs do not say.
+    pub async fn set_defaults(&self, defaults: node::Settings) {
+        *self.0.defaults.lock().unwrap_or_else(PoisonError::into_inner) = defaults;
+        self.0.configure_node().await;
+    }
+
     /// Does what must not stop half-way, though whoever asked for it leaves.
     async fn finish<T: Send + 'static>(
         &self,
