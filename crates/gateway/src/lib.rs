@@ -19,6 +19,7 @@
 mod ask;
 mod attempt;
 mod body;
+mod count;
 mod endpoint;
 mod error;
 mod form;
@@ -34,6 +35,7 @@ mod relay;
 mod remote;
 mod reply;
 mod request_id;
+mod rewording;
 mod rewrite;
 mod router;
 mod scan;
@@ -41,6 +43,7 @@ mod source;
 mod speaks;
 mod spread;
 mod tally;
+mod usage_chunk;
 
 pub use error::ApiError;
 pub use meter::Usage;

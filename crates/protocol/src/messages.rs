@@ -40,7 +40,7 @@ mod to_chat;
 use crate::{Moment, Refused, Request};
 use to_chat::Fields;
 
-pub use error::error;
+pub use error::{error, error_of};
 
 /// A request of the Messages API for an engine that speaks chat completions and knows llama.cpp's or vLLM's fields.
 ///
