@@ -11,8 +11,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, AUTHORIZATION};
 use http::{HeaderMap, HeaderName, HeaderValue};
+use memchr::memmem;
 use route::{Dialect, Provider, Remote};
-use types::{InstanceId, ModelId, ModelKey, Variant};
+use types::{InstanceId, ModelId, ModelKey, Secret, Variant};
 
 use crate::request_id::RequestId;
 use crate::source::By;
@@ -30,6 +31,9 @@ const LIST_TIMEOUT: Duration = Duration::from_secs(30);
 const LIST_BYTES_MAX: usize = 16 << 20;
 /// More models than that of one provider are not listed.
 const LIST_MODELS_MAX: usize = 10_000;
+
+/// What is shorter is no key, but a word that may stand in any answer.
+const KEY_SHORTEST: usize = 8;
 
 /// The version of Anthropic's API that is meant where a client names none.
 const ANTHROPIC_VERSION: HeaderValue = HeaderValue::from_static("2023-06-01");
@@ -181,6 +185,23 @@ impl Place {
         let limit = remote.provider.in_flight_max;
         in_flight.try_update(Ordering::AcqRel, Ordering::Acquire, |taken| (taken < limit).then_some(taken + 1)).ok()?;
         Some(Self { remote: remote.clone(), in_flight: Arc::clone(in_flight) })
+    }
+
+    /// What a provider says of a failure, without our key: some say back what they were shown.
+    pub(crate) fn without_key(&self, body: Bytes) -> Bytes {
+        let Some(key) = self.remote.provider.key.as_ref().map(Secret::expose) else { return body };
+        if key.len() < KEY_SHORTEST || memmem::find(&body, key.as_bytes()).is_none() {
+            return body;
+        }
+        let mut rest = &body[..];
+        let mut without = Vec::with_capacity(body.len());
+        while let Some(at) = memmem::find(rest, key.as_bytes()) {
+            without.extend_from_slice(&rest[..at]);
+            without.extend_from_slice(b"***");
+            rest = &rest[at + key.len()..];
+        }
+        without.extend_from_slice(rest);
+        without.into()
     }
 
     /// Whose answer it is.

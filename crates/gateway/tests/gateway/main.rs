@@ -13,6 +13,7 @@ mod faults;
 mod metering;
 mod mock;
 mod models;
+mod providers;
 mod replicas;
 mod routes;
 mod support;
