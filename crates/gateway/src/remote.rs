@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT_ENCODING, AUTHORIZATION};
+use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use memchr::memmem;
 use route::{Dialect, Provider, Remote};
@@ -17,7 +17,7 @@ use types::{InstanceId, ModelId, ModelKey, Secret, Variant};
 
 use crate::request_id::RequestId;
 use crate::source::By;
-use crate::{X_REQUEST_ID, headers};
+use crate::{X_REQUEST_ID, form, headers};
 
 /// Longest wait for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -156,7 +156,9 @@ fn towards(provider: &Provider, sent: &HeaderMap, id: &RequestId) -> Result<Head
     let mut headers = headers::towards_engine(sent);
     // What comes compressed could neither be metered nor put into another dialect.
     headers.remove(ACCEPT_ENCODING);
-    headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if !headers.get(CONTENT_TYPE).is_some_and(|kind| form::boundary(kind).is_some()) {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    }
     headers.insert(X_REQUEST_ID, id.clone().into_header());
     if let Some(key) = &provider.key {
         let (name, text) = match provider.dialect {

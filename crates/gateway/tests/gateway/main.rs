@@ -8,8 +8,11 @@
 
 mod answers;
 mod cast;
+mod dialects;
 mod errors;
+mod fairness;
 mod faults;
+mod keys;
 mod metering;
 mod mock;
 mod models;
