@@ -7,14 +7,15 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::request;
 use keys::Caller;
-use protocol::ollama;
+use protocol::scan::Scan;
+use protocol::{form, ollama};
 use route::Rewrite;
 
 use crate::endpoint::{Endpoint, Tongue};
 use crate::rewrite::Edits;
-use crate::scan::{Scan, missing_model, model_name};
+
 use crate::speaks::{self, Form, Prepared, Speaks};
-use crate::{ApiError, Limits, RequestId, form};
+use crate::{ApiError, Limits, RequestId};
 
 /// A request as it came.
 pub(crate) struct Ask<'a> {
@@ -52,8 +53,10 @@ impl<'a> Ask<'a> {
     ) -> Result<Self, ApiError> {
         let (name, content) = if endpoint.is_look() {
             (Cow::Owned(model_of_query(head)?.unwrap_or_default()), Content::Nothing)
-        } else if let Some(boundary) = head.headers.get(CONTENT_TYPE).and_then(form::boundary) {
-            let at = form::field(body, &boundary, "model")?.ok_or_else(missing_model)?;
+        } else if let Some(boundary) =
+            head.headers.get(CONTENT_TYPE).and_then(|kind| form::boundary(kind.to_str().ok()?))
+        {
+            let at = form::field(body, &boundary, "model")?.ok_or_else(ApiError::missing_model)?;
             let name = str::from_utf8(&body[at.clone()]).map_err(|_| {
                 ApiError::bad_request("invalid_request", "`model` must be UTF-8 text").with_param("model")
             })?;
@@ -62,7 +65,8 @@ impl<'a> Ask<'a> {
             let scan = Scan::of(body)?;
             let name = match scan.model()? {
                 None if endpoint.may_leave_out_model() => Cow::Owned(model_of_query(head)?.unwrap_or_default()),
-                _ => model_name(&scan)?,
+                None => return Err(ApiError::missing_model()),
+                Some(name) => name,
             };
             (name, Content::Json(scan))
         };

@@ -257,7 +257,7 @@ impl Gateway {
         match (loaded.as_slice(), routes.listed.as_slice()) {
             ([only], _) => Ok(only.id.clone()),
             (_, [only]) => Ok(only.id.clone()),
-            _ => Err(crate::scan::missing_model()),
+            _ => Err(ApiError::missing_model()),
         }
     }
 }
