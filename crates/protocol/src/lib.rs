@@ -16,7 +16,10 @@
 //! - Streams may be cut anywhere; an event is converted once it is whole, and what is kept meanwhile is bounded.
 
 mod answer;
+mod fields;
 pub mod messages;
+pub mod ollama;
+pub mod responses;
 pub mod sse;
 
 pub use answer::{Answer, Fault, Moment, Refused, Request};
