@@ -29,6 +29,10 @@ impl Config {
         let mut changes: Vec<String> = below("", &self.server.changes(&newer.server)).collect();
         changes.extend(others(folders));
         changes.extend(below("", &self.library.changes(&newer.library)));
+        // What the file holds counts, wherever it lies.
+        if self.models_yaml != newer.models_yaml && self.library.models_yaml == newer.library.models_yaml {
+            changes.push("models_yaml".to_owned());
+        }
         changes.extend(below("", &self.node.changes(&newer.node)));
         changes.extend(below("engine.", &self.engine.changes(&newer.engine)));
         changes.extend(below("gateway.", &self.gateway.changes(&newer.gateway)));

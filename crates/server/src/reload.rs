@@ -214,7 +214,7 @@ async fn load(sources: &Sources) -> Option<Result<Config, Problems>> {
 /// The files that a configuration is made of.
 fn files(sources: &Sources, config: &Config) -> Vec<PathBuf> {
     let of_keys = config.providers.iter().filter_map(|provider| provider.api_key_file.clone());
-    sources.file().into_iter().chain(of_keys).collect()
+    sources.file().into_iter().chain(config.library.models_yaml.clone()).chain(of_keys).collect()
 }
 
 /// Whether we were started from a terminal. One that is closed sends the same signal as somebody who wants us to read
