@@ -24,7 +24,7 @@ impl Config {
             (LISTS[2], self.routes == newer.routes),
         ];
         let others = |pairs: [(&'static str, bool); 3]| {
-            pairs.into_iter().filter_map(|(name, is_same)| (!is_same).then(|| name.to_owned()))
+            pairs.into_iter().filter(|(_, is_same)| !is_same).map(|(name, _)| name.to_owned())
         };
         let mut changes: Vec<String> = below("", &self.server.changes(&newer.server)).collect();
         changes.extend(others(folders));

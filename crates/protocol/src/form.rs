@@ -32,16 +32,15 @@ pub struct FormError(&'static str);
 pub fn field(body: &[u8], boundary: &str, name: &str) -> Result<Option<Range<usize>>, FormError> {
     let delimiter = format!("--{boundary}");
     let finder = memmem::Finder::new(delimiter.as_bytes());
-    let mut at = finder.find(body).ok_or_else(|| FormError("its boundary does not occur"))? + delimiter.len();
+    let mut at = finder.find(body).ok_or(FormError("its boundary does not occur"))? + delimiter.len();
     loop {
         let rest = &body[at..];
         if rest.starts_with(b"--") {
             return Ok(None);
         }
-        let head =
-            memmem::find(rest, b"\r\n\r\n").ok_or_else(|| FormError("a part of it has no end of its headers"))?;
+        let head = memmem::find(rest, b"\r\n\r\n").ok_or(FormError("a part of it has no end of its headers"))?;
         let value = at + head + 4;
-        let length = finder.find(&body[value..]).ok_or_else(|| FormError("it has no end"))?;
+        let length = finder.find(&body[value..]).ok_or(FormError("it has no end"))?;
         if is_named(&rest[..head], name) {
             // The line break before a boundary belongs to it.
             return Ok(Some(value..value + length.saturating_sub(2)));
