@@ -17,6 +17,9 @@ use crate::rewrite::Edits;
 use crate::speaks::{self, Form, Prepared, Speaks};
 use crate::{ApiError, Limits, RequestId};
 
+/// What the stamp of Claude Code begins with.
+const BILLING_STAMP: &str = "x-anthropic-billing-header";
+
 /// A request as it came.
 pub(crate) struct Ask<'a> {
     pub(crate) endpoint: Endpoint,
@@ -80,6 +83,17 @@ impl<'a> Ask<'a> {
     /// What an Ollama client wants; `None` of any other.
     pub(crate) fn wish(&self) -> Result<Option<ollama::Wish>, ApiError> {
         speaks::wish(self.endpoint, self.body, self.id).transpose().map_err(ApiError::from)
+    }
+
+    /// Whether a request of Anthropic's says what llama.cpp's own route for such requests loses: a schema, which tool to
+    /// call, that there is to be no thinking. It also takes a stamp of Claude Code that is another in each request for a
+    /// part of the prompt, which costs the prompt cache.
+    pub(crate) fn is_better_converted(&self) -> bool {
+        let (Endpoint::Messages, Content::Json(scan)) = (self.endpoint, &self.content) else { return false };
+        let says = |name| scan.field(name).is_some_and(|field| field.value != "null");
+        ["output_config", "output_format", "tool_choice", "thinking"].into_iter().any(says)
+            || scan.field("messages").is_none_or(|messages| !messages.value.starts_with('['))
+            || scan.field("system").is_some_and(|system| system.value.contains(BILLING_STAMP))
     }
 
     /// What tells one conversation from another: what the engine reads first comes first.

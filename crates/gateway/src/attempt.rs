@@ -22,7 +22,7 @@ use crate::remote::{CallError, Place};
 use crate::reply::Reply;
 use crate::router::Gateway;
 use crate::source::Source;
-use crate::speaks::{Speaks, forms};
+use crate::speaks::{Form, Speaks, forms};
 use crate::tally::Tally;
 use crate::{ApiError, RequestId, X_REQUEST_ID, headers, mock, models};
 
@@ -37,7 +37,7 @@ const DEATH_SEEN_WITHIN: Duration = Duration::from_secs(1);
 
 /// Why one gave no answer.
 pub(crate) struct Failure {
-    pub(crate) error: ApiError,
+    pub(crate) error: Box<ApiError>,
     /// Whether another may do better: it is not the request's fault.
     pub(crate) is_ours_to_mend: bool,
 }
@@ -56,12 +56,12 @@ impl Failure {
 impl From<ApiError> for Failure {
     /// The request is at fault.
     fn from(error: ApiError) -> Self {
-        Self { error, is_ours_to_mend: false }
+        Self { error: Box::new(error), is_ours_to_mend: false }
     }
 }
 
 fn ours(error: ApiError) -> Failure {
-    Failure { error, is_ours_to_mend: true }
+    Failure { error: Box::new(error), is_ours_to_mend: true }
 }
 
 impl Gateway {
@@ -90,7 +90,7 @@ impl Gateway {
         let mut lease = self.lease(ask, local, target, tally).await?;
         clock.waited(waiting);
 
-        let forms = forms(ask.endpoint, Speaks::Engine);
+        let forms = if ask.is_better_converted() { &[Form::AsOpenAi][..] } else { forms(ask.endpoint, Speaks::Engine) };
         for (number, form) in forms.iter().enumerate() {
             let is_last = number + 1 == forms.len();
             if !is_last && self.natives().lacks(lease.target(), ask.endpoint) {

@@ -109,7 +109,7 @@ impl Gateway {
                 let local = Local { name: ask.name.as_ref().to_owned(), ..Local::default() };
                 self.local(&ask, &local, &Rewrite::default(), true, tally, clock)
                     .await
-                    .map_err(|failure| failure.error)?
+                    .map_err(|failure| *failure.error)?
             }
             Some(Meaning::Chain(chain)) => self.through(&ask, &chain, tally, clock).await?,
             Some(Meaning::Ambiguous { candidates }) => return Err(ambiguous(&ask.name, &candidates)),
@@ -134,7 +134,7 @@ impl Gateway {
             && let [member] = step.members.as_slice()
         {
             let reply = self.member(ask, member, &chain.rewrite, true, tally, clock).await;
-            return reply.map(|reply| named(reply, member)).map_err(|failure| failure.error);
+            return reply.map(|reply| named(reply, member)).map_err(|failure| *failure.error);
         }
         let prefix = ask.conversation();
         let mut trail = Trail::default();
@@ -178,9 +178,9 @@ impl Gateway {
                     }
                     Err(failure) if failure.is_ours_to_mend => {
                         attempt.failed();
-                        trail.failed(member, failure.error);
+                        trail.failed(member, *failure.error);
                     }
-                    Err(failure) => return Err(failure.error),
+                    Err(failure) => return Err(*failure.error),
                 }
             }
         }
