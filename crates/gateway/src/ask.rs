@@ -118,7 +118,8 @@ impl<'a> Ask<'a> {
                 if let Some(model) = model {
                     edits.model(scan, model);
                 }
-                Ok(Prepared::native(self.endpoint, edits.apply(self.body, scan)))
+                let asks_for_usage = speaks == Speaks::OpenAi && edits.ask_for_usage(self.endpoint, scan);
+                Ok(Prepared { asks_for_usage, ..Prepared::native(self.endpoint, edits.apply(self.body, scan)) })
             }
             (Form::Native, Content::Form(at)) => {
                 let body = match model {

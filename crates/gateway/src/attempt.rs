@@ -17,17 +17,18 @@ use crate::ask::Ask;
 use crate::endpoint::Endpoint;
 use crate::forward::Clock;
 use crate::patience::Patience;
-use crate::pool::{Fault, SendError};
+use crate::pool::SendError;
 use crate::remote::{CallError, Place};
 use crate::reply::Reply;
 use crate::router::Gateway;
 use crate::source::Source;
 use crate::speaks::{Form, Speaks, forms};
 use crate::tally::Tally;
+use crate::usage_chunk::WithoutUsage;
 use crate::{ApiError, RequestId, X_REQUEST_ID, headers, mock, models};
 
 /// How long to wait before asking one again that has too much to do or has just died.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
+pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// A target may close while it is waited for; so often a request asks for its model before it gives up.
 const LEASE_TRIES: usize = 8;
@@ -35,33 +36,28 @@ const LEASE_TRIES: usize = 8;
 /// A dead engine's target is closed within milliseconds of its death; so long is waited for that at most.
 const DEATH_SEEN_WITHIN: Duration = Duration::from_secs(1);
 
-/// Why one gave no answer.
+/// Why one gave no answer. Another may do better.
 pub(crate) struct Failure {
     pub(crate) error: Box<ApiError>,
-    /// Whether another may do better: it is not the request's fault.
-    pub(crate) is_ours_to_mend: bool,
+    /// Whether it is out of order. Otherwise it has too much to do, or this is not among the things it can do.
+    pub(crate) is_broken: bool,
 }
 
 impl Failure {
-    /// The answer's head came, and then nothing.
-    pub(crate) fn broken(member: &Member, fault: &Fault) -> Self {
-        let name = match member {
-            Member::Local(local) => &local.name,
-            Member::Remote(remote) => &remote.provider.name,
-        };
-        ours(ApiError::unavailable("deployment_unreachable", format!("{name} broke off before its answer: {fault}")))
+    /// It is out of order.
+    pub(crate) fn broken(error: ApiError) -> Self {
+        Self { error: Box::new(error), is_broken: true }
     }
-}
 
-impl From<ApiError> for Failure {
-    /// The request is at fault.
-    fn from(error: ApiError) -> Self {
-        Self { error: Box::new(error), is_ours_to_mend: false }
+    /// It is in order, and yet this is to be asked elsewhere.
+    pub(crate) fn elsewhere(error: ApiError) -> Self {
+        Self { error: Box::new(error), is_broken: false }
     }
-}
 
-fn ours(error: ApiError) -> Failure {
-    Failure { error: Box::new(error), is_ours_to_mend: true }
+    /// The engine did not answer.
+    pub(crate) fn unanswered(error: &SendError, target: &Target, id: &RequestId) -> Self {
+        Self::broken(unanswered(error, target, id).about_engine(target))
+    }
 }
 
 impl Gateway {
@@ -77,26 +73,43 @@ impl Gateway {
     ) -> Result<Reply, Failure> {
         let (listing, provider, target) = {
             let routes = self.table.current();
-            let route = routes.by_name.get(&local.name).ok_or_else(|| ours(models::unknown(self, &local.name)))?;
+            let route = routes
+                .by_name
+                .get(&local.name)
+                .ok_or_else(|| Failure::elsewhere(models::unknown(self, &local.name)))?;
             (Arc::clone(&route.listing), route.provider, route.target.clone())
         };
         tally.set_model(&listing.id);
         match provider {
             Provider::Llama => {}
             Provider::Mock => return self.mock(ask, &listing, rewrite),
-            provider => return Err(ours(not_configured(&listing.id, provider))),
+            provider => return Err(Failure::elsewhere(not_configured(&listing.id, provider))),
         }
         let waiting = Instant::now();
         let mut lease = self.lease(ask, local, target, tally).await?;
         clock.waited(waiting);
 
         let forms = if ask.is_better_converted() { &[Form::AsOpenAi][..] } else { forms(ask.endpoint, Speaks::Engine) };
+        // Said by it just now. It is believed once it has answered the same in another form: the request itself may have
+        // been what it cannot use.
+        let mut is_new_to_it = false;
         for (number, form) in forms.iter().enumerate() {
             let is_last = number + 1 == forms.len();
-            if !is_last && self.natives().lacks(lease.target(), ask.endpoint) {
+            if !is_last && self.natives().lacks(lease.target().instance(), ask.endpoint) {
                 continue;
             }
-            let prepared = ask.prepare(*form, Speaks::Engine, &[rewrite, &local.rewrite], None)?;
+            let rewrites = [rewrite, &local.rewrite];
+            let prepared = ask.prepare(*form, Speaks::Engine, &rewrites, None).map_err(Failure::elsewhere)?;
+            if *form == Form::AsPrompt {
+                let instance = lease.target().instance().clone();
+                let counting = Instant::now();
+                let counted = self.counted(ask, &prepared.body, local, lease).await;
+                clock.waited(counting);
+                if is_new_to_it && counted.as_ref().is_ok_and(|reply| reply.status.is_success()) {
+                    self.natives().note(&instance, ask.endpoint);
+                }
+                return counted;
+            }
             let sending = Instant::now();
             let mut sent = self.send(ask, prepared.endpoint, &prepared.body, &lease, local).await;
             if alone
@@ -110,17 +123,17 @@ impl Gateway {
                 sent = self.send(ask, prepared.endpoint, &prepared.body, &lease, local).await;
             }
             clock.waited(sending);
-            let (response, connection) = sent.map_err(|error| ours(unanswered(&error, lease.target(), ask.id)))?;
+            let (response, connection) = sent.map_err(|error| Failure::unanswered(&error, lease.target(), ask.id))?;
             if !is_last && does_not_know(response.status()) {
-                self.natives().note(lease.target(), ask.endpoint);
+                is_new_to_it = true;
                 continue;
             }
-            let (head, body) = response.into_parts();
-            let source = Source::Engine { body, connection, lease };
-            let headers = headers::towards_client(&head.headers);
-            return Ok(Reply::new(head.status, headers, source, prepared.answer));
+            if is_new_to_it && response.status().is_success() {
+                self.natives().note(lease.target().instance(), ask.endpoint);
+            }
+            return Ok(Reply::of_engine(response, connection, lease, prepared.answer));
         }
-        Err(not_offered(ask.endpoint, &listing.id).into())
+        Err(Failure::elsewhere(not_offered(ask.endpoint, &listing.id)))
     }
 
     /// Puts a request to a provider.
@@ -136,37 +149,54 @@ impl Gateway {
         let id = format!("{}/{}", provider.name, remote.model);
         tally.set_model(&id);
         let count = self.spreads().in_flight(&provider.name);
-        let place = Place::take(remote, &count).ok_or_else(|| ours(too_many(&id, provider.in_flight_max)))?;
+        let place =
+            Place::take(remote, &count).ok_or_else(|| Failure::elsewhere(too_many(&id, provider.in_flight_max)))?;
         let speaks = match provider.dialect {
             Dialect::OpenAi => Speaks::OpenAi,
             Dialect::Anthropic => Speaks::Anthropic,
         };
         let forms = forms(ask.endpoint, speaks);
+        let instance = place.by().instance;
+        let mut is_new_to_it = false;
         for (number, form) in forms.iter().enumerate() {
             let is_last = number + 1 == forms.len();
-            let prepared = ask.prepare(*form, speaks, &[rewrite], Some(&remote.model))?;
+            if !is_last && self.natives().lacks(&instance, ask.endpoint) {
+                continue;
+            }
+            let prepared = ask.prepare(*form, speaks, &[rewrite], Some(&remote.model)).map_err(Failure::elsewhere)?;
             let sending = Instant::now();
             let path = prepared.endpoint.path();
             let sent = self.providers.send(provider, path, prepared.body, &ask.head.headers, ask.id).await;
             clock.waited(sending);
-            let response = sent.map_err(|error| ours(uncalled(&error, ask.id)))?;
+            let response = sent.map_err(|error| Failure::broken(uncalled(&error, ask.id)))?;
             if !is_last && does_not_know(response.status()) {
+                is_new_to_it = true;
                 continue;
+            }
+            if response.status().is_redirection() {
+                return Err(Failure::broken(elsewhere(&provider.name, response.status())));
+            }
+            if is_new_to_it && response.status().is_success() {
+                self.natives().note(&instance, ask.endpoint);
             }
             let (head, body) = response.into_parts();
             let source = Source::Remote { body, patience: Patience::new(provider.idle_timeout), place };
             let headers = headers::towards_client(&head.headers);
-            return Ok(Reply::new(head.status, headers, source, prepared.answer));
+            let mut reply = Reply::new(head.status, headers, source, prepared.answer);
+            if prepared.asks_for_usage && reply.is_stream {
+                reply.answer = Some(Box::new(WithoutUsage::default()));
+            }
+            return Ok(reply);
         }
-        Err(not_offered(ask.endpoint, &id).into())
+        Err(Failure::elsewhere(not_offered(ask.endpoint, &id)))
     }
 
     fn mock(&self, ask: &Ask<'_>, listing: &Listing, rewrite: &Rewrite) -> Result<Reply, Failure> {
         let Some(form) = forms(ask.endpoint, Speaks::Mock).first() else {
-            return Err(not_offered(ask.endpoint, &listing.id).into());
+            return Err(Failure::elsewhere(not_offered(ask.endpoint, &listing.id)));
         };
-        let prepared = ask.prepare(*form, Speaks::Mock, &[rewrite], None)?;
-        Ok(mock::answer(prepared, listing, &ask.name)?)
+        let prepared = ask.prepare(*form, Speaks::Mock, &[rewrite], None).map_err(Failure::elsewhere)?;
+        mock::answer(prepared, listing, &ask.name).map_err(Failure::elsewhere)
     }
 
     /// What one who may answer has to do.
@@ -214,12 +244,12 @@ impl Gateway {
                 None => match self.activate.activate(&local.name).await {
                     Ok(lease) => return Ok(lease),
                     Err(Unavailable::Busy { target: busy }) => target = Some(busy),
-                    Err(unavailable) => return Err(ours(unavailable.into())),
+                    Err(unavailable) => return Err(Failure::elsewhere(unavailable.into())),
                 },
             }
         }
         let message = format!("{} comes and goes; try again in a while", local.name);
-        Err(ours(ApiError::unavailable("model_loading", message).with_retry_after(RETRY_AFTER)))
+        Err(Failure::elsewhere(ApiError::unavailable("model_loading", message).with_retry_after(RETRY_AFTER)))
     }
 
     /// A lease on a target whose places are all taken, when it is this caller's turn; `None` if the target closes first.
@@ -233,7 +263,8 @@ impl Gateway {
         let Ok(served) = tokio::time::timeout(ask.limits.queue_wait, turn).await else {
             let waited = ask.limits.queue_wait.as_secs_f64();
             let message = format!("{} had no place free for {waited} s", busy.model());
-            return Err(ours(ApiError::unavailable("queue_timeout", message).with_retry_after(RETRY_AFTER)));
+            let error = ApiError::unavailable("queue_timeout", message).with_retry_after(RETRY_AFTER);
+            return Err(Failure::elsewhere(error));
         };
         match served {
             Ok(lease) => Ok(Some(lease)),
@@ -245,12 +276,12 @@ impl Gateway {
                     ApiError::new(StatusCode::TOO_MANY_REQUESTS, ErrorType::RateLimitError, "queue_full", message)
                         .with_details(serde_json::json!({ "in_flight": in_flight, "waiting": waiting, "limit": limit }))
                         .with_retry_after(RETRY_AFTER);
-                Err(ours(error))
+                Err(Failure::elsewhere(error))
             }
         }
     }
 
-    async fn send(
+    pub(crate) async fn send(
         &self,
         ask: &Ask<'_>,
         endpoint: Endpoint,
@@ -275,7 +306,7 @@ impl Gateway {
 }
 
 /// Whether an answer says that there is no such route. 404 and 422 are the router contract's words for it.
-fn does_not_know(status: StatusCode) -> bool {
+pub(crate) fn does_not_know(status: StatusCode) -> bool {
     matches!(status.as_u16(), 404 | 405 | 422 | 501)
 }
 
@@ -306,7 +337,7 @@ fn not_configured(model: &str, provider: Provider) -> ApiError {
         .with_details(serde_json::json!({ "model": model, "provider": provider.as_str() }))
 }
 
-fn not_offered(endpoint: Endpoint, model: &str) -> ApiError {
+pub(crate) fn not_offered(endpoint: Endpoint, model: &str) -> ApiError {
     let message = format!("who runs {model} does not offer {}", endpoint.path());
     ApiError::bad_request("endpoint_not_offered", message).with_param("model")
 }
@@ -338,6 +369,11 @@ fn unanswered(error: &SendError, target: &Target, id: &RequestId) -> ApiError {
             ApiError::unavailable("deployment_unreachable", message).with_retry_after(RETRY_AFTER)
         }
     }
+}
+
+fn elsewhere(provider: &str, status: StatusCode) -> ApiError {
+    let message = format!("{provider} sends us elsewhere ({status}), and keys go to nobody else: mend its `base_url`");
+    ApiError::new(StatusCode::BAD_GATEWAY, ErrorType::ServerError, "provider_unavailable", message)
 }
 
 fn uncalled(error: &CallError, id: &RequestId) -> ApiError {

@@ -11,7 +11,7 @@ use keys::{Denied, Limited};
 use protocol::form::FormError;
 use protocol::scan::ScanError;
 use protocol::{Refused, messages, ollama};
-use route::Unavailable;
+use route::{Target, Unavailable};
 use serde_json::{Value, json};
 use types::{ByteCount, LoadFailure, ModelKey};
 
@@ -118,6 +118,23 @@ impl ApiError {
     #[must_use]
     pub fn with_beside(self, fields: Value) -> Self {
         Self { beside: Some(Box::new(fields)), ..self }
+    }
+
+    /// With the engine that is behind it, where clients of the router's contract look.
+    #[must_use]
+    pub(crate) fn about_engine(self, target: &Target) -> Self {
+        let suggestion = match self.code {
+            "timeout" => "it may have much to do: ask again later, or give its model a longer timeout",
+            "deployment_unreachable" => {
+                "ask again in a moment; if it stays so, see /v1/backends/health and the engine's log"
+            }
+            _ => "see /v1/backends/health and the engine's log",
+        };
+        self.with_beside(json!({ "slm_server_debug": {
+            "model_id": target.model().id.as_str(),
+            "backend_port": target.address().port(),
+            "suggestion": suggestion,
+        } }))
     }
 
     /// With a time after which trying again is worth it.

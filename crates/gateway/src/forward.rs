@@ -17,14 +17,14 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use keys::Caller;
 use protocol::ollama::{KeepAlive, What};
-use route::{Chain, Keep, Local, Meaning, Member, Rewrite};
+use route::{Chain, Keep, Local, Meaning, Member, Rewrite, Step, Unavailable};
 
 use crate::ask::Ask;
 use crate::attempt::Failure;
 use crate::endpoint::Endpoint;
-use crate::pool::Fault;
 use crate::reply::Reply;
 use crate::router::Gateway;
+use crate::spread::Attempt;
 use crate::tally::Tally;
 use crate::{ApiError, RequestId, X_REQUEST_ID, body, headers, models};
 
@@ -100,10 +100,10 @@ impl Gateway {
             ask.name = self.only_model()?.into();
         }
         self.check_scope(&caller, &ask.name)?;
-        if let Some(done) = self.keep(&ask).await? {
+        let meaning = self.directory.current().meaning(&ask.name);
+        if let Some(done) = self.keep(&ask, meaning.as_ref()).await? {
             return Ok(done);
         }
-        let meaning = self.directory.current().meaning(&ask.name);
         let mut reply = match meaning {
             None => {
                 let local = Local { name: ask.name.as_ref().to_owned(), ..Local::default() };
@@ -117,8 +117,9 @@ impl Gateway {
             Some(Meaning::Failed { reason }) => return Err(unusable(&ask.name, &reason)),
         };
         let settling = Instant::now();
-        reply.settle(&self.pool).await.map_err(|fault| bad_answer(&ask.name, &fault))?;
+        let settled = reply.settle(endpoint.tongue(), &self.pool).await;
         clock.waited(settling);
+        settled.map_err(|fault| reply.source.broke(&ask.name, &fault))?;
         Ok(reply)
     }
 
@@ -138,49 +139,59 @@ impl Gateway {
         }
         let prefix = ask.conversation();
         let mut trail = Trail::default();
+        // Those who said that they failed. If somebody else can answer, it was not the request.
+        let mut suspects = Vec::new();
         for (number, step) in chain.steps.iter().enumerate() {
             let spread = self.spreads().of(chain, number);
             let mut tried = Vec::new();
             while tried.len() < step.members.len() {
-                let loads = step.members.iter().map(|member| self.load_of(member));
-                let attempt = match spread.choose(loads, &prefix, &tried) {
-                    Ok(attempt) => attempt,
-                    Err(NoChoice::AllOpen { until }) => {
-                        trail.all_failed_lately(chain, until);
+                let loads: Vec<_> = step.members.iter().map(|member| self.load_of(member)).collect();
+                let choice = spread.choose(loads.iter().copied(), &prefix, &tried);
+                // One that is not loaded is loaded for this request where no other can be asked.
+                let unready = (0..loads.len()).find(|index| !loads[*index].is_ready && !tried.contains(index));
+                let attempt = match (choice, unready) {
+                    (Ok(attempt), _) => attempt,
+                    (Err(_), Some(index)) => spread.attempt(index, Instant::now()),
+                    (Err(NoChoice::AllOpen { until }), None) => {
+                        trail.all_failed_lately(chain, step, &tried, until);
                         break;
                     }
-                    // One that is not loaded is loaded for this request.
-                    Err(NoChoice::NoneReady) => {
-                        let index = (0..step.members.len()).find(|index| !tried.contains(index));
-                        spread.attempt(index.unwrap_or_default(), Instant::now())
-                    }
+                    (Err(NoChoice::NoneReady), None) => break,
                 };
                 let member = &step.members[attempt.index];
                 tried.push(attempt.index);
                 let outcome = match self.member(ask, member, &chain.rewrite, false, tally, clock).await {
-                    // Until its first byte somebody else may be asked.
-                    Ok(mut reply) if reply.status.is_success() => {
-                        let begun = Instant::now();
-                        let first = reply.begin().await;
-                        clock.waited(begun);
-                        first.map(|()| reply).map_err(|fault| Failure::broken(member, &fault))
+                    Ok(mut reply) => {
+                        let waiting = Instant::now();
+                        let begun = reply.begin(ask.endpoint.tongue(), &self.pool).await;
+                        clock.waited(waiting);
+                        match begun {
+                            Ok(()) => Ok(reply),
+                            Err(fault) => Err(Failure::broken(reply.source.broke(&name_of(member), &fault))),
+                        }
                     }
-                    outcome => outcome,
+                    Err(failure) => Err(failure),
                 };
                 match outcome {
                     Ok(reply) if speaks_of_failure(reply.status) => {
-                        attempt.failed();
+                        if reply.status.is_server_error() && reply.status != StatusCode::NOT_IMPLEMENTED {
+                            suspects.push(attempt);
+                        } else {
+                            attempt.succeeded();
+                        }
                         trail.answered(member, reply);
                     }
                     Ok(reply) => {
                         attempt.succeeded();
+                        suspects.into_iter().for_each(Attempt::failed);
                         return Ok(trail.told_in(named(reply, member)));
                     }
-                    Err(failure) if failure.is_ours_to_mend => {
-                        attempt.failed();
-                        trail.failed(member, *failure.error);
+                    Err(Failure { error, is_broken }) => {
+                        if is_broken {
+                            attempt.failed();
+                        }
+                        trail.failed(member, *error);
                     }
-                    Err(failure) => return Err(*failure.error),
                 }
             }
         }
@@ -224,28 +235,46 @@ impl Gateway {
     }
 
     /// Does what an Ollama client says of how long its model is to stay loaded, and answers it if that was all.
-    async fn keep(self: &Arc<Self>, ask: &Ask<'_>) -> Result<Option<Reply>, ApiError> {
+    async fn keep(self: &Arc<Self>, ask: &Ask<'_>, meaning: Option<&Meaning>) -> Result<Option<Reply>, ApiError> {
         let Some(wish) = ask.wish()? else { return Ok(None) };
+        let name = match meaning {
+            Some(Meaning::Chain(chain)) => match chain.steps.iter().flat_map(|step| &step.members).next() {
+                Some(Member::Local(local)) => local.name.as_str(),
+                // What somebody else runs is there.
+                Some(Member::Remote(_)) | None => {
+                    return Ok(match wish.what {
+                        What::Ask { .. } => None,
+                        What::Load { done } | What::Unload { done } => Some(Reply::ours(done, &ask.name)),
+                    });
+                }
+            },
+            Some(Meaning::Ambiguous { .. } | Meaning::Disabled | Meaning::Failed { .. }) => return Ok(None),
+            None => ask.name.as_ref(),
+        };
         let (done, is_to_load) = match wish.what {
             What::Ask { .. } => (None, wish.keep_alive.is_some()),
             What::Load { done } => (Some(done), true),
             What::Unload { done } => (Some(done), false),
         };
-        if is_to_load && self.table.current().by_name.contains_key(ask.name.as_ref()) {
-            // Held while it is said how long the model stays: it might leave in between.
-            let _lease = self.activate.activate(&ask.name).await?;
+        if is_to_load && self.table.current().by_name.contains_key(name) {
+            // Held while it is said how long the model stays: it might leave in between. One that is busy stays.
+            let _lease = match self.activate.activate(name).await {
+                Ok(lease) => Some(lease),
+                Err(Unavailable::Busy { .. }) => None,
+                Err(unavailable) => return Err(unavailable.into()),
+            };
             let keep = wish.keep_alive.map(|keep| match keep {
                 KeepAlive::For(limit) => Keep::For(limit),
                 KeepAlive::Forever => Keep::Forever,
             });
             if let Some(keep) = keep {
-                self.activate.keep(&ask.name, keep).await;
+                self.activate.keep(name, keep).await;
             }
         } else if done.is_some() {
-            if !self.table.current().by_name.contains_key(ask.name.as_ref()) {
-                return Err(models::unknown(self, &ask.name));
+            if !self.table.current().by_name.contains_key(name) {
+                return Err(models::unknown_to(self, ask.caller, &ask.name));
             }
-            self.activate.keep(&ask.name, Keep::For(Duration::ZERO)).await;
+            self.activate.keep(name, Keep::For(Duration::ZERO)).await;
         }
         Ok(done.map(|done| Reply::ours(done, &ask.name)))
     }
@@ -272,7 +301,7 @@ impl Trail {
 
     fn answered(&mut self, member: &Member, reply: Reply) {
         self.tell(member, reply.status.as_str());
-        self.reply = Some(reply);
+        self.reply = Some(named(reply, member));
         self.error = None;
     }
 
@@ -282,12 +311,18 @@ impl Trail {
         self.reply = None;
     }
 
-    fn all_failed_lately(&mut self, chain: &Chain, until: Instant) {
+    /// Those of a step who were not tried have failed lately.
+    fn all_failed_lately(&mut self, chain: &Chain, step: &Step, tried: &[usize], until: Instant) {
+        for (index, member) in step.members.iter().enumerate() {
+            if !tried.contains(&index) {
+                self.tell(member, "failed lately");
+            }
+        }
         if self.reply.is_some() || self.error.is_some() {
             return;
         }
         let wait = until.saturating_duration_since(Instant::now());
-        let message = format!("all who answer for {} have failed lately and are left alone for a moment", chain.id);
+        let message = format!("all who answer for `{}` have failed lately and are left alone for a moment", chain.id);
         self.error = Some(ApiError::unavailable("deployment_unreachable", message).with_retry_after(wait));
     }
 
@@ -352,9 +387,4 @@ fn disabled(name: &str) -> ApiError {
 
 fn unusable(name: &str, reason: &str) -> ApiError {
     ApiError::unavailable("model_load_error", format!("`{name}` cannot be used: {reason}")).with_param("model")
-}
-
-fn bad_answer(name: &str, fault: &Fault) -> ApiError {
-    let message = format!("the answer of `{name}` is not one: {fault}");
-    ApiError::new(StatusCode::BAD_GATEWAY, ErrorType::ServerError, "bad_answer", message)
 }

@@ -19,6 +19,7 @@
 mod ask;
 mod attempt;
 mod body;
+mod count;
 mod endpoint;
 mod error;
 mod forward;
@@ -33,12 +34,14 @@ mod relay;
 mod remote;
 mod reply;
 mod request_id;
+mod rewording;
 mod rewrite;
 mod router;
 mod source;
 mod speaks;
 mod spread;
 mod tally;
+mod usage_chunk;
 
 pub use error::ApiError;
 pub use meter::Usage;

@@ -67,7 +67,7 @@ struct Head {
 
 /// What there is to say to a request for the model of this listing, which the request calls `name`.
 pub(crate) fn answer(prepared: Prepared, listing: &Listing, name: &str) -> Result<Reply, ApiError> {
-    let Prepared { endpoint, body, answer } = prepared;
+    let Prepared { endpoint, body, answer, .. } = prepared;
     if body.len() as u64 > LARGEST_REQUEST.as_u64() {
         let message = format!("the mock provider reads requests of at most {LARGEST_REQUEST}");
         let kind = ErrorType::InvalidRequestError;
@@ -85,7 +85,9 @@ pub(crate) fn answer(prepared: Prepared, listing: &Listing, name: &str) -> Resul
     let model = ModelKey { id: ModelId::new(listing.id.as_str()), variant: Variant::new(variant) };
     let by = By { instance: InstanceId::new(MOCK), model };
     let (kind, source) = match said {
-        Said::Whole(body) => ("application/json", Source::Whole { body: Some(body.to_string().into()), by }),
+        Said::Whole(body) => {
+            ("application/json", Source::Whole { body: Some(body.to_string().into()), by, usage: Some(usage) })
+        }
         Said::Stream(events) => ("text/event-stream", Source::Mock { pieces: Box::new(events), usage, by }),
     };
     let mut headers = HeaderMap::new();

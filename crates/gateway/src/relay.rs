@@ -9,8 +9,10 @@ use api::{ErrorBody, ErrorObject, ErrorType};
 use bytes::Bytes;
 use http::StatusCode;
 use http_body::{Body, Frame, SizeHint};
-use protocol::Answer;
+use protocol::{Answer, messages, sse};
+use serde_json::json;
 
+use crate::endpoint::Endpoint;
 use crate::meter::Meter;
 use crate::metrics::Outcome;
 use crate::pool::Fault;
@@ -74,7 +76,7 @@ impl Relay {
         let source = self.source.take()?;
         let now = Instant::now();
         let usage = source.usage().unwrap_or_else(|| self.meter.usage());
-        source.finish(&self.gateway.pool, now);
+        drop(source.finish(&self.gateway.pool, now));
         self.tally.close(Outcome::from(self.status), usage, now);
         let last = self.answer.as_mut()?.end();
         (!last.is_empty()).then(|| last.into())
@@ -102,7 +104,7 @@ impl Relay {
         tracing::warn!(engine.id = %instance, %model, error = fault as &dyn std::error::Error, "an answer broke");
         Some(match (&mut self.answer, &self.events) {
             (Some(answer), Some(_)) => Ok(Frame::data(answer.broken(code, &message).into())),
-            (None, Some(events)) => Ok(Frame::data(events.error(code, message))),
+            (None, Some(events)) => Ok(Frame::data(events.error(self.tally.endpoint(), code, message))),
             (_, None) => Err(Cut(message)),
         })
     }
@@ -190,19 +192,28 @@ impl Events {
         self.tail == Self::DONE
     }
 
-    /// An error event, set off from an event that was cut short.
-    fn error(&self, code: &str, message: String) -> Bytes {
+    /// An error event as streams of this endpoint have them, set off from an event that was cut short.
+    fn error(&self, endpoint: Endpoint, code: &str, message: String) -> Bytes {
         let between = !self.begun || self.tail.ends_with(b"\n\n") || self.tail.ends_with(b"\r\n\r\n");
-        let error = ErrorObject {
-            message,
-            kind: ErrorType::ServerError,
-            param: None,
-            code: Some(code.to_owned()),
-            details: None,
-        };
-        let body = serde_json::to_string(&ErrorBody { error, detail: None }).expect("an error body is plain data");
-        let gap = if between { "" } else { "\n\n" };
-        format!("{gap}data: {body}\n\n").into()
+        let mut event = if between { Vec::new() } else { b"\n\n".to_vec() };
+        match endpoint {
+            Endpoint::Messages => {
+                let status = if code == "timeout" { StatusCode::GATEWAY_TIMEOUT } else { StatusCode::BAD_GATEWAY };
+                event.extend_from_slice(b"event: error\ndata: ");
+                event.extend(messages::error(status.as_u16(), &message));
+                event.extend_from_slice(b"\n\n");
+            }
+            Endpoint::Responses => {
+                let error = json!({ "type": "error", "code": code, "message": message, "param": null });
+                sse::write(&mut event, Some("error"), &error);
+            }
+            _ => {
+                let (kind, code) = (ErrorType::ServerError, Some(code.to_owned()));
+                let error = ErrorObject { message, kind, param: None, code, details: None };
+                sse::write(&mut event, None, &ErrorBody { error, detail: None });
+            }
+        }
+        event.into()
     }
 }
 
@@ -226,9 +237,16 @@ mod tests {
             (&["data: {\"a\":1"], true),
             (&["d"], true),
         ] {
-            let event = after(pieces).error("engine_failed", "gone".to_owned());
-            assert_eq!(event.starts_with(b"\n\ndata: "), gap, "{pieces:?}");
-            assert!(event.ends_with(b"}\n\n"));
+            for (endpoint, start) in [
+                (Endpoint::ChatCompletions, "data: {\"error\":{"),
+                (Endpoint::Messages, "event: error\ndata: {\"error\":{"),
+                (Endpoint::Responses, "event: error\ndata: {\"code\":\"engine_failed\""),
+            ] {
+                let event = after(pieces).error(endpoint, "engine_failed", "gone".to_owned());
+                let gap = if gap { "\n\n" } else { "" };
+                assert!(event.starts_with(format!("{gap}{start}").as_bytes()), "{pieces:?} {event:?}");
+                assert!(event.ends_with(b"}\n\n"));
+            }
         }
     }
 

@@ -8,15 +8,19 @@ use axum::response::Response;
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use hyper::body::Incoming;
 use protocol::Answer;
+use route::Lease;
 use types::{InstanceId, ModelId, ModelKey, Variant};
 
+use crate::endpoint::Tongue;
 use crate::meter::Meter;
-use crate::pool::{Fault, Pool};
+use crate::pool::{Connection, Fault, Pool};
 use crate::relay::Relay;
 use crate::router::Gateway;
 use crate::source::{By, Source};
 use crate::tally::Tally;
+use crate::{headers, rewording};
 
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
@@ -46,43 +50,70 @@ impl Reply {
         Self { status, headers, source, is_stream, answer, meter: Meter::default(), first: None }
     }
 
+    /// One of an engine.
+    pub(crate) fn of_engine(
+        response: http::Response<Incoming>,
+        connection: Box<Connection>,
+        lease: Lease,
+        answer: Option<Box<dyn Answer>>,
+    ) -> Self {
+        let (head, body) = response.into_parts();
+        let source = Source::Engine { body, connection, lease };
+        Self::new(head.status, headers::towards_client(&head.headers), source, answer)
+    }
+
     /// One of our own, about a model.
     pub(crate) fn ours(body: Vec<u8>, model: &str) -> Self {
         let model = ModelKey { id: ModelId::new(model), variant: Variant::new("") };
         let by = By { instance: InstanceId::new("snug"), model };
         let headers = [(CONTENT_TYPE, HeaderValue::from_static("application/json"))].into_iter().collect();
-        Self::new(StatusCode::OK, headers, Source::Whole { body: Some(body.into()), by }, None)
+        Self::new(StatusCode::OK, headers, Source::Whole { body: Some(body.into()), by, usage: None }, None)
     }
 
-    /// Waits for its first piece: until then somebody else may be asked.
-    pub(crate) async fn begin(&mut self) -> Result<(), Fault> {
+    /// Waits until something of it is there for the client: what is settled, of anything else the first piece. Until then
+    /// somebody else may be asked.
+    pub(crate) async fn begin(&mut self, tongue: Tongue, pool: &Arc<Pool>) -> Result<(), Fault> {
+        if self.is_to_settle() {
+            return self.settle(tongue, pool).await;
+        }
         if let Some(piece) = std::future::poll_fn(|cx| self.source.poll_piece(cx)).await {
             self.first = Some(piece?);
         }
         Ok(())
     }
 
-    /// Puts into the client's dialect what is no stream. Streams are put into it as they come.
-    pub(crate) async fn settle(&mut self, pool: &Arc<Pool>) -> Result<(), Fault> {
-        let Some(answer) = self.answer.as_mut().filter(|_| !self.is_stream || !self.status.is_success()) else {
+    /// Reads to its end, and puts into the client's dialect, what is in another and no stream, and what says of a failure:
+    /// whoever gave it is free from then on. Streams are put into it as they come.
+    pub(crate) async fn settle(&mut self, tongue: Tongue, pool: &Arc<Pool>) -> Result<(), Fault> {
+        if !self.is_to_settle() {
             return Ok(());
-        };
+        }
         let meter = &mut self.meter;
-        let first = self.first.take();
-        first.iter().for_each(|first| meter.pass(first));
-        let rest = self.source.collect(|piece| meter.pass(piece)).await?;
-        let whole = first.map_or_else(|| rest.clone(), |first| [first, rest.clone()].concat().into());
-        let body = match self.status {
-            status if status.is_success() => answer.whole(&whole)?,
-            status => answer.error(status.as_u16(), &whole),
+        let whole = self.source.collect(|piece| meter.pass(piece)).await?;
+        let status = self.status;
+        let reworded = match self.answer.take() {
+            Some(mut answer) if status.is_success() => Some(answer.whole(&whole)?),
+            Some(mut answer) => Some(answer.error(status.as_u16(), &whole)),
+            None => rewording::of_error(tongue, status, &whole),
         };
-        let ours = Source::Whole { body: Some(body.into()), by: self.source.by() };
-        std::mem::replace(&mut self.source, ours).finish(pool, Instant::now());
-        self.answer = None;
+        if reworded.is_some() {
+            self.headers.remove(CONTENT_LENGTH);
+            self.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
+        let ours = Source::Whole {
+            body: Some(reworded.map_or(whole, Bytes::from)),
+            by: self.source.by(),
+            usage: Some(self.source.usage().unwrap_or_else(|| self.meter.usage())),
+        };
+        drop(std::mem::replace(&mut self.source, ours).finish(pool, Instant::now()));
         self.is_stream = false;
-        self.headers.remove(CONTENT_LENGTH);
-        self.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         Ok(())
+    }
+
+    fn is_to_settle(&self) -> bool {
+        let is_failure = self.status.is_client_error() || self.status.is_server_error();
+        let is_settled = matches!(self.source, Source::Whole { .. });
+        (is_failure && !is_settled) || (self.answer.is_some() && (is_failure || !self.is_stream))
     }
 
     /// The answer for the client. `overhead` is what we took ourselves before it.

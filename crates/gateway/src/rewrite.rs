@@ -62,6 +62,25 @@ impl Edits {
         }
     }
 
+    /// A stream is to tell its usage at its end; whether it would not have.
+    pub(crate) fn ask_for_usage(&mut self, endpoint: Endpoint, scan: &Scan<'_>) -> bool {
+        let may = matches!(endpoint, Endpoint::ChatCompletions | Endpoint::Completions);
+        if !may || scan.field("stream").is_none_or(|field| field.value != "true") {
+            return false;
+        }
+        let said = scan.field("stream_options").map_or("null", |field| field.value);
+        // What is neither an object nor nothing is for the provider to refuse.
+        let Ok(options) = serde_json::from_str::<Option<serde_json::Map<String, serde_json::Value>>>(said) else {
+            return false;
+        };
+        let mut options = options.unwrap_or_default();
+        if options.insert("include_usage".to_owned(), true.into()) == Some(true.into()) {
+            return false;
+        }
+        self.set(scan, "stream_options", serde_json::Value::from(options).to_string());
+        true
+    }
+
     /// The body with all changes; the body itself where there are none.
     pub(crate) fn apply(mut self, body: &Bytes, scan: &Scan<'_>) -> Bytes {
         if !self.fields.is_empty() {
@@ -103,7 +122,7 @@ impl Edits {
     fn system(&mut self, endpoint: Endpoint, scan: &Scan<'_>, system: &str) {
         let field = match endpoint {
             Endpoint::ChatCompletions => return self.system_message(scan, system),
-            Endpoint::Messages => "system",
+            Endpoint::Messages | Endpoint::CountTokens => "system",
             Endpoint::Responses => "instructions",
             _ => return,
         };
@@ -191,6 +210,33 @@ mod tests {
     #[test]
     fn a_stream_of_null_is_none() {
         check(Endpoint::Completions, &Rewrite::default(), r#"{"stream": null,"a":1}"#, r#"{"stream": false,"a":1}"#);
+    }
+
+    #[test]
+    fn a_stream_is_asked_for_its_usage() {
+        let check = |endpoint, body: &'static str, expected: Option<&str>| {
+            let bytes = Bytes::from_static(body.as_bytes());
+            let scan = Scan::of(&bytes).unwrap();
+            let mut edits = Edits::default();
+            assert_eq!(edits.ask_for_usage(endpoint, &scan), expected.is_some(), "{body}");
+            assert_eq!(str::from_utf8(&edits.apply(&bytes, &scan)).unwrap(), expected.unwrap_or(body));
+        };
+        let chat = Endpoint::ChatCompletions;
+        check(chat, r#"{"stream":true}"#, Some(r#"{"stream_options":{"include_usage":true},"stream":true}"#));
+        for said in ["null", "{}", r#"{"include_usage":false}"#] {
+            let body = format!(r#"{{"stream":true,"stream_options":{said}}}"#).leak();
+            check(chat, body, Some(r#"{"stream":true,"stream_options":{"include_usage":true}}"#));
+        }
+        check(
+            Endpoint::Completions,
+            r#"{"stream_options":{"x":1},"stream":true}"#,
+            Some(r#"{"stream_options":{"include_usage":true,"x":1},"stream":true}"#),
+        );
+        check(chat, r#"{"stream":true,"stream_options":{"include_usage":true}}"#, None);
+        check(chat, r#"{"stream":true,"stream_options":7}"#, None);
+        check(chat, r#"{"stream":false}"#, None);
+        check(chat, r#"{"messages":[]}"#, None);
+        check(Endpoint::Responses, r#"{"stream":true}"#, None);
     }
 
     #[test]

@@ -5,12 +5,16 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
+use api::ErrorType;
 use bytes::{Bytes, BytesMut};
+use http::StatusCode;
 use http_body::Body as _;
 use hyper::body::Incoming;
 use route::Lease;
 use types::{InstanceId, ModelKey};
 
+use crate::ApiError;
+use crate::attempt::RETRY_AFTER;
 use crate::meter::Usage;
 use crate::patience::Patience;
 use crate::pool::{Connection, Fault, Pool};
@@ -26,7 +30,7 @@ pub(crate) enum Source {
     /// A provider. The place is given back when it is dropped.
     Remote { body: reqwest::Body, patience: Patience, place: Place },
     /// Ourselves: all of it is here.
-    Whole { body: Option<Bytes>, by: By },
+    Whole { body: Option<Bytes>, by: By, usage: Option<Usage> },
     /// The mock provider, which makes its pieces as they are fetched.
     Mock { pieces: Box<dyn Iterator<Item = Bytes> + Send>, usage: Usage, by: By },
 }
@@ -98,6 +102,34 @@ impl Source {
         }
     }
 
+    /// Nothing of the answer can be used: it did not come to its end, or is not what it should be. `name` is the model's.
+    pub(crate) fn broke(&self, name: &str, fault: &Fault) -> ApiError {
+        let bad_gateway =
+            |code, message: String| ApiError::new(StatusCode::BAD_GATEWAY, ErrorType::ServerError, code, message);
+        let error = match (fault, self) {
+            (Fault::Silent, _) => {
+                let silence = self.idle_timeout().as_secs_f64();
+                let message = format!("{name} began to answer and then said nothing for {silence} s");
+                ApiError::new(StatusCode::GATEWAY_TIMEOUT, ErrorType::ServerError, "timeout", message)
+            }
+            (Fault::Broken(_), Self::Remote { .. }) => {
+                bad_gateway("provider_unavailable", format!("{name} broke off before its answer was complete"))
+            }
+            (Fault::Broken(_), _) => {
+                let message = format!("the engine of {name} went away before its answer was complete");
+                ApiError::unavailable("deployment_unreachable", message)
+            }
+            (Fault::TooLarge { .. } | Fault::Foreign(_), _) => {
+                return bad_gateway("bad_answer", format!("the answer of {name} is not one: {fault}"));
+            }
+        };
+        let error = error.with_retry_after(RETRY_AFTER);
+        match self {
+            Self::Engine { lease, .. } => error.about_engine(lease.target()),
+            Self::Remote { .. } | Self::Whole { .. } | Self::Mock { .. } => error,
+        }
+    }
+
     /// Who answers.
     pub(crate) fn by(&self) -> By {
         match self {
@@ -113,15 +145,16 @@ impl Source {
     pub(crate) fn usage(&self) -> Option<Usage> {
         match self {
             Self::Mock { usage, .. } => Some(*usage),
-            _ => None,
+            Self::Whole { usage, .. } => *usage,
+            Self::Engine { .. } | Self::Remote { .. } => None,
         }
     }
 
-    /// The last byte has come: what can be used again is kept.
-    pub(crate) fn finish(self, pool: &Arc<Pool>, now: Instant) {
-        if let Self::Engine { connection, lease, .. } = self {
-            pool.keep(connection, lease.target(), now);
-        }
+    /// The last byte has come: what can be used again is kept. The lease comes back, if there was one.
+    pub(crate) fn finish(self, pool: &Arc<Pool>, now: Instant) -> Option<Lease> {
+        let Self::Engine { connection, lease, .. } = self else { return None };
+        pool.keep(connection, lease.target(), now);
+        Some(lease)
     }
 
     /// All that is to come, each piece shown to `see`.

@@ -7,7 +7,6 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use protocol::ollama::{self, What, Wish};
 use protocol::{Answer, Fault, Moment, Refused, Request, messages, responses};
-use route::Target;
 use types::InstanceId;
 
 use crate::endpoint::Endpoint;
@@ -35,6 +34,8 @@ pub(crate) enum Form {
     AsOpenAi,
     /// As Anthropic's messages.
     AsMessages,
+    /// As what llama.cpp's engines count tokens with: the prompt, and its tokens.
+    AsPrompt,
 }
 
 /// In which forms a request may be put to somebody, the best first; none if they do not offer it at all.
@@ -45,7 +46,7 @@ pub(crate) fn forms(endpoint: Endpoint, speaks: Speaks) -> &'static [Form] {
         ChatCompletions, Completions, CountTokens, Embeddings, Messages, OllamaChat, OllamaEmbed, OllamaEmbeddings,
         OllamaGenerate, Responses,
     };
-    use Form::{AsMessages, AsOpenAi, Native};
+    use Form::{AsMessages, AsOpenAi, AsPrompt, Native};
     match (speaks, endpoint) {
         (Speaks::Anthropic, Messages | CountTokens) => &[Native],
         (Speaks::Anthropic, ChatCompletions | Responses | OllamaChat | OllamaGenerate) => &[AsMessages],
@@ -54,6 +55,7 @@ pub(crate) fn forms(endpoint: Endpoint, speaks: Speaks) -> &'static [Form] {
         (Speaks::Mock, Responses | Messages) => &[AsOpenAi],
         (_, OllamaChat | OllamaGenerate | OllamaEmbed | OllamaEmbeddings) => &[AsOpenAi],
         (Speaks::Mock, _) | (Speaks::OpenAi, CountTokens) => &[],
+        (Speaks::Engine, CountTokens) => &[Native, AsPrompt],
         (Speaks::Engine | Speaks::OpenAi, Responses) | (Speaks::Engine, Messages) => &[Native, AsOpenAi],
         (Speaks::OpenAi, Messages) => &[AsOpenAi],
         (Speaks::Engine | Speaks::OpenAi, _) => &[Native],
@@ -67,12 +69,14 @@ pub(crate) struct Prepared {
     pub(crate) body: Bytes,
     /// What makes their answer the client's dialect, if it is in another.
     pub(crate) answer: Option<Box<dyn Answer>>,
+    /// Whether a stream is to tell its usage though the client did not ask for it.
+    pub(crate) asks_for_usage: bool,
 }
 
 impl Prepared {
     /// One in the client's own dialect.
     pub(crate) fn native(endpoint: Endpoint, body: Bytes) -> Self {
-        Self { endpoint, body, answer: None }
+        Self { endpoint, body, answer: None, asks_for_usage: false }
     }
 }
 
@@ -86,10 +90,10 @@ pub(crate) fn translated(
 ) -> Result<Prepared, ApiError> {
     let (endpoint, request) = as_openai(speaks, endpoint, body, id)?;
     let (endpoint, request) = match form {
-        Form::Native | Form::AsOpenAi => (endpoint, request),
+        Form::Native | Form::AsOpenAi | Form::AsPrompt => (endpoint, request),
         Form::AsMessages => (Endpoint::Messages, as_messages(endpoint, request, id)?),
     };
-    Ok(Prepared { endpoint, body: request.body.into(), answer: Some(request.answer) })
+    Ok(Prepared { endpoint, body: request.body.into(), answer: Some(request.answer), asks_for_usage: false })
 }
 
 /// A request as OpenAI's API has it, and at which endpoint.
@@ -127,6 +131,14 @@ const MAX_TOKENS: u32 = 4096;
 /// An answer that is in the client's dialect already.
 struct AsItIs;
 
+/// The event in which a stream of chat completions ends that broke.
+pub(crate) fn broken_chat(code: &str, message: &str) -> Vec<u8> {
+    let error = serde_json::json!({
+        "error": { "message": message, "type": "server_error", "param": null, "code": code }
+    });
+    format!("data: {error}\n\n").into_bytes()
+}
+
 impl Answer for AsItIs {
     fn whole(&mut self, body: &[u8]) -> Result<Vec<u8>, Fault> {
         Ok(body.to_owned())
@@ -145,10 +157,7 @@ impl Answer for AsItIs {
     }
 
     fn broken(&mut self, code: &str, message: &str) -> Vec<u8> {
-        let error = serde_json::json!({
-            "error": { "message": message, "type": "server_error", "param": null, "code": code }
-        });
-        format!("data: {error}\n\n").into_bytes()
+        broken_chat(code, message)
     }
 }
 
@@ -223,7 +232,8 @@ fn moment(id: &RequestId) -> Moment {
     Moment { id, created: SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs()) }
 }
 
-/// Which engines do not know which routes: what they said once is not asked again.
+/// Which engines and providers do not know which routes: what they said once is not asked again. They go by the names of
+/// their instances.
 #[derive(Default)]
 pub(crate) struct Natives(Mutex<HashSet<(InstanceId, Endpoint)>>);
 
@@ -231,16 +241,16 @@ pub(crate) struct Natives(Mutex<HashSet<(InstanceId, Endpoint)>>);
 const NATIVES_MAX: usize = 1024;
 
 impl Natives {
-    pub(crate) fn lacks(&self, target: &Target, endpoint: Endpoint) -> bool {
+    pub(crate) fn lacks(&self, instance: &InstanceId, endpoint: Endpoint) -> bool {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        !known.is_empty() && known.contains(&(target.instance().clone(), endpoint))
+        !known.is_empty() && known.contains(&(instance.clone(), endpoint))
     }
 
-    pub(crate) fn note(&self, target: &Target, endpoint: Endpoint) {
+    pub(crate) fn note(&self, instance: &InstanceId, endpoint: Endpoint) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= NATIVES_MAX {
             known.clear();
         }
-        known.insert((target.instance().clone(), endpoint));
+        known.insert((instance.clone(), endpoint));
     }
 }

@@ -116,6 +116,11 @@ impl Tally {
         self.note(|finished| finished.model = Some(id.to_owned()));
     }
 
+    /// What is asked.
+    pub(crate) fn endpoint(&self) -> Endpoint {
+        self.endpoint
+    }
+
     /// It waits for a load, or for its turn, until the guard is dropped.
     pub(crate) fn wait(&self) -> Waiting {
         Waiting::begin(&self.model)

@@ -34,7 +34,7 @@ mod to_chat;
 use self::to_chat::Fields;
 use crate::{Moment, Refused, Request};
 
-pub use error::error;
+pub use error::{error, error_of};
 
 /// A request of the Messages API for an engine that speaks chat completions and knows llama.cpp's or vLLM's fields.
 ///

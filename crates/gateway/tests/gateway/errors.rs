@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gateway::Limits;
-use route::{Blocker, Unavailable};
+use route::{Blocker, QueueBounds, Unavailable};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use types::{ByteCount, FailureClass, LoadFailure};
 
@@ -182,7 +182,10 @@ async fn an_engine_with_too_much_to_do_is_spared() {
             peer.answer("{}").await;
         }
     });
-    let house = House::start(Setup::default()).await;
+    // Nobody is to wait for it.
+    let queue = QueueBounds { waiting_max: 0, per_caller_max: 0 };
+    let limits = Limits { queue, ..Limits::default() };
+    let house = House::start(Setup { limits, ..Setup::default() }).await;
     let target = target_for(address.await, 1);
     house.publish(Some(Arc::clone(&target)));
     let lease = target.lease().unwrap();

@@ -7,9 +7,12 @@
 )]
 
 mod answers;
+mod cast;
 mod errors;
 mod faults;
 mod metering;
 mod mock;
 mod models;
+mod replicas;
+mod routes;
 mod support;

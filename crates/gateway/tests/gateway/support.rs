@@ -163,7 +163,7 @@ pub(crate) fn target_for(engine: SocketAddr, limit: u64) -> Arc<Target> {
     Target::new(InstanceId::new("instance-1"), key(), engine, Arc::default(), limit)
 }
 
-fn listing(id: &str, state: &str) -> Listing {
+pub(crate) fn listing(id: &str, state: &str) -> Listing {
     Listing {
         id: id.to_owned(),
         object: "model".to_owned(),
@@ -247,8 +247,7 @@ where
     tokio::spawn(async move {
         for number in 0.. {
             let (stream, _) = listener.accept().await.unwrap();
-            stream.set_nodelay(true).unwrap();
-            tokio::spawn(script(Peer { stream, buffer: Vec::new() }, number));
+            tokio::spawn(script(Peer::of(stream), number));
         }
     });
     address
@@ -261,13 +260,23 @@ pub(crate) struct Peer {
 }
 
 /// A request as it came over the wire.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Received {
     pub(crate) head: String,
     pub(crate) body: String,
 }
 
 impl Received {
+    /// Its method and path, with the query.
+    pub(crate) fn line(&self) -> &str {
+        self.head.lines().next().and_then(|line| line.strip_suffix(" HTTP/1.1")).unwrap()
+    }
+
+    /// The body as JSON.
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
+    }
+
     /// The value of a header, by its name in lower case.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.head.lines().skip(1).find_map(|line| line.split_once(": ").filter(|(key, _)| *key == name)).map(|(_, v)| v)
@@ -280,7 +289,7 @@ impl Peer {
         loop {
             if let Some(end) = self.buffer.windows(4).position(|window| window == b"\r\n\r\n") {
                 let head = String::from_utf8(self.buffer[..end].to_vec()).unwrap();
-                let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+                let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap_or("0");
                 let total = end + 4 + length.parse::<usize>().unwrap();
                 if self.buffer.len() >= total {
                     let body = String::from_utf8(self.buffer[end + 4..total].to_vec()).unwrap();
@@ -294,8 +303,23 @@ impl Peer {
         }
     }
 
+    pub(crate) fn of(stream: TcpStream) -> Self {
+        stream.set_nodelay(true).unwrap();
+        Self { stream, buffer: Vec::new() }
+    }
+
+    /// Whoever left does not hear it.
     pub(crate) async fn write(&mut self, text: &str) {
-        self.stream.write_all(text.as_bytes()).await.unwrap();
+        drop(self.stream.write_all(text.as_bytes()).await);
+    }
+
+    /// A whole answer with a status and more headers.
+    pub(crate) async fn answer_with(&mut self, status: u16, headers: &str, body: &str) {
+        let length = body.len();
+        self.write(&format!(
+            "HTTP/1.1 {status} X\r\nContent-Type: application/json\r\n{headers}Content-Length: {length}\r\n\r\n{body}"
+        ))
+        .await;
     }
 
     /// A whole answer.

@@ -11,6 +11,16 @@ pub fn error(status: u16, message: &str) -> Vec<u8> {
     to_messages(kind(status), message).to_string().into_bytes()
 }
 
+/// An answer of failure in the Messages API's shape, whoever made it; `None` where it has that shape already.
+#[must_use]
+pub fn error_of(status: u16, body: &[u8]) -> Option<Vec<u8>> {
+    let is_in_shape = |value: Value| value["type"] == "error" && value["error"]["message"].is_string();
+    if serde_json::from_slice(body).is_ok_and(is_in_shape) {
+        return None;
+    }
+    Some(error(status, &Told::read(status, body).message))
+}
+
 /// The word for a status.
 pub(super) fn kind(status: u16) -> &'static str {
     match status {
