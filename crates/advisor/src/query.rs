@@ -121,7 +121,7 @@ const CONTEXT_MAX: u64 = 1_000_000_000;
 
 impl Query {
     /// Reads the parameters of a request. Names that mean nothing here are passed over: they may mean something to a
-    /// later version. An empty value is no value.
+    /// later version. An empty value is no value, but for a flag.
     ///
     /// # Errors
     /// The first value that does not do.
@@ -133,7 +133,8 @@ impl Query {
         echo.runtime = Some("any".to_owned());
         for (parameter, value) in pairs {
             let (parameter, value) = (parameter.as_str(), value.trim());
-            if value.is_empty() {
+            // A flag without a value could mean either.
+            if value.is_empty() && !matches!(parameter, "perfect" | "include_too_tight") {
                 continue;
             }
             let word = value.to_lowercase();

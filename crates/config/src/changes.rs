@@ -24,13 +24,13 @@ impl Config {
             (LISTS[2], self.routes == newer.routes),
         ];
         let others = |pairs: [(&'static str, bool); 3]| {
-            pairs.into_iter().filter_map(|(name, is_same)| (!is_same).then(|| name.to_owned()))
+            pairs.into_iter().filter(|(_, is_same)| !is_same).map(|(name, _)| name.to_owned())
         };
         let mut changes: Vec<String> = below("", &self.server.changes(&newer.server)).collect();
         changes.extend(others(folders));
         changes.extend(below("", &self.library.changes(&newer.library)));
-        let is_same_file = self.library.models_yaml == newer.library.models_yaml;
-        if is_same_file && self.models_yaml != newer.models_yaml {
+        // What the file holds counts, wherever it lies.
+        if self.models_yaml != newer.models_yaml && self.library.models_yaml == newer.library.models_yaml {
             changes.push("models_yaml".to_owned());
         }
         changes.extend(below("", &self.node.changes(&newer.node)));

@@ -135,7 +135,7 @@ section! {
         /// How long a request waits for models in use to make room for its own; a load that goes on is waited for beyond
         /// that, up to engine.load_timeout. Default: 2m.
         max_wait: Duration = minutes(2),
-        /// How many requests one instance is given at once. Default: 256.
+        /// How many requests one instance is given at once; changed while snug runs, from its next load on. Default: 256.
         max_in_flight: u32 = 256,
         /// How many more requests may wait for a place at one instance. Default: 1024.
         max_queued: u32 = 1024,

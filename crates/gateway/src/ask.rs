@@ -7,14 +7,18 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::request;
 use keys::Caller;
-use protocol::ollama;
+use protocol::scan::Scan;
+use protocol::{form, ollama};
 use route::Rewrite;
 
 use crate::endpoint::{Endpoint, Tongue};
 use crate::rewrite::Edits;
-use crate::scan::{Scan, missing_model, model_name};
+
 use crate::speaks::{self, Form, Prepared, Speaks};
-use crate::{ApiError, Limits, RequestId, form};
+use crate::{ApiError, Limits, RequestId};
+
+/// What the stamp of Claude Code begins with.
+const BILLING_STAMP: &str = "x-anthropic-billing-header";
 
 /// A request as it came.
 pub(crate) struct Ask<'a> {
@@ -52,8 +56,10 @@ impl<'a> Ask<'a> {
     ) -> Result<Self, ApiError> {
         let (name, content) = if endpoint.is_look() {
             (Cow::Owned(model_of_query(head)?.unwrap_or_default()), Content::Nothing)
-        } else if let Some(boundary) = head.headers.get(CONTENT_TYPE).and_then(form::boundary) {
-            let at = form::field(body, &boundary, "model")?.ok_or_else(missing_model)?;
+        } else if let Some(boundary) =
+            head.headers.get(CONTENT_TYPE).and_then(|kind| form::boundary(kind.to_str().ok()?))
+        {
+            let at = form::field(body, &boundary, "model")?.ok_or_else(ApiError::missing_model)?;
             let name = str::from_utf8(&body[at.clone()]).map_err(|_| {
                 ApiError::bad_request("invalid_request", "`model` must be UTF-8 text").with_param("model")
             })?;
@@ -62,7 +68,8 @@ impl<'a> Ask<'a> {
             let scan = Scan::of(body)?;
             let name = match scan.model()? {
                 None if endpoint.may_leave_out_model() => Cow::Owned(model_of_query(head)?.unwrap_or_default()),
-                _ => model_name(&scan)?,
+                None => return Err(ApiError::missing_model()),
+                Some(name) => name,
             };
             (name, Content::Json(scan))
         };
@@ -76,6 +83,17 @@ impl<'a> Ask<'a> {
     /// What an Ollama client wants; `None` of any other.
     pub(crate) fn wish(&self) -> Result<Option<ollama::Wish>, ApiError> {
         speaks::wish(self.endpoint, self.body, self.id).transpose().map_err(ApiError::from)
+    }
+
+    /// Whether a request of Anthropic's says what llama.cpp's own route for such requests loses: a schema, which tool to
+    /// call, that there is to be no thinking. It also takes a stamp of Claude Code that is another in each request for a
+    /// part of the prompt, which costs the prompt cache.
+    pub(crate) fn is_better_converted(&self) -> bool {
+        let (Endpoint::Messages, Content::Json(scan)) = (self.endpoint, &self.content) else { return false };
+        let says = |name| scan.field(name).is_some_and(|field| field.value != "null");
+        ["output_config", "output_format", "tool_choice", "thinking"].into_iter().any(says)
+            || scan.field("messages").is_none_or(|messages| !messages.value.starts_with('['))
+            || scan.field("system").is_some_and(|system| system.value.contains(BILLING_STAMP))
     }
 
     /// What tells one conversation from another: what the engine reads first comes first.

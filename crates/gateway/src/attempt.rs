@@ -38,7 +38,7 @@ const DEATH_SEEN_WITHIN: Duration = Duration::from_secs(1);
 
 /// Why one gave no answer. Another may do better.
 pub(crate) struct Failure {
-    pub(crate) error: ApiError,
+    pub(crate) error: Box<ApiError>,
     /// Whether it is out of order. Otherwise it has too much to do, or this is not among the things it can do.
     pub(crate) is_broken: bool,
 }
@@ -46,12 +46,12 @@ pub(crate) struct Failure {
 impl Failure {
     /// It is out of order.
     pub(crate) fn broken(error: ApiError) -> Self {
-        Self { error, is_broken: true }
+        Self { error: Box::new(error), is_broken: true }
     }
 
     /// It is in order, and yet this is to be asked elsewhere.
     pub(crate) fn elsewhere(error: ApiError) -> Self {
-        Self { error, is_broken: false }
+        Self { error: Box::new(error), is_broken: false }
     }
 
     /// The engine did not answer.
@@ -89,7 +89,7 @@ impl Gateway {
         let mut lease = self.lease(ask, local, target, tally).await?;
         clock.waited(waiting);
 
-        let forms = forms(ask.endpoint, Speaks::Engine);
+        let forms = if ask.is_better_converted() { &[Form::AsOpenAi][..] } else { forms(ask.endpoint, Speaks::Engine) };
         // Said by it just now. It is believed once it has answered the same in another form: the request itself may have
         // been what it cannot use.
         let mut is_new_to_it = false;

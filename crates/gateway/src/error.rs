@@ -8,6 +8,8 @@ use axum::response::{IntoResponse, Response};
 use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Method, StatusCode};
 use keys::{Denied, Limited};
+use protocol::form::FormError;
+use protocol::scan::ScanError;
 use protocol::{Refused, messages, ollama};
 use route::{Target, Unavailable};
 use serde_json::{Value, json};
@@ -67,6 +69,12 @@ impl ApiError {
         let kind = ErrorType::InvalidRequestError;
         let error = Self::new(StatusCode::METHOD_NOT_ALLOWED, kind, "method_not_allowed", message);
         Self { allow: Some(allow), ..error }
+    }
+
+    /// 400: no model was named.
+    pub(crate) fn missing_model() -> Self {
+        let message = "the request names no model: set `model` to an id that GET /v1/models lists";
+        Self::bad_request("missing_model", message).with_param("model")
     }
 
     /// 403: a key is not for this.
@@ -201,6 +209,27 @@ impl From<Limited> for ApiError {
         Self::new(StatusCode::TOO_MANY_REQUESTS, ErrorType::RateLimitError, Limited::CODE, limited.to_string())
             .with_details(details)
             .with_retry_after(limited.reset_after)
+    }
+}
+
+impl From<ScanError> for ApiError {
+    fn from(error: ScanError) -> Self {
+        let message = error.to_string();
+        match error {
+            ScanError::Empty | ScanError::NotAnObject => Self::bad_request("invalid_json", message),
+            ScanError::Syntax(syntax) => Self::bad_request("invalid_json", message)
+                .with_details(json!({ "line": syntax.line(), "column": syntax.column() })),
+            ScanError::TooManyFields => Self::bad_request("invalid_request", message),
+            ScanError::ModelTwice | ScanError::ModelNoText => {
+                Self::bad_request("invalid_request", message).with_param("model")
+            }
+        }
+    }
+}
+
+impl From<FormError> for ApiError {
+    fn from(error: FormError) -> Self {
+        Self::bad_request("invalid_form", error.to_string())
     }
 }
 

@@ -109,7 +109,7 @@ impl Gateway {
                 let local = Local { name: ask.name.as_ref().to_owned(), ..Local::default() };
                 self.local(&ask, &local, &Rewrite::default(), true, tally, clock)
                     .await
-                    .map_err(|failure| failure.error)?
+                    .map_err(|failure| *failure.error)?
             }
             Some(Meaning::Chain(chain)) => self.through(&ask, &chain, tally, clock).await?,
             Some(Meaning::Ambiguous { candidates }) => return Err(ambiguous(&ask.name, &candidates)),
@@ -135,7 +135,7 @@ impl Gateway {
             && let [member] = step.members.as_slice()
         {
             let reply = self.member(ask, member, &chain.rewrite, true, tally, clock).await;
-            return reply.map(|reply| named(reply, member)).map_err(|failure| failure.error);
+            return reply.map(|reply| named(reply, member)).map_err(|failure| *failure.error);
         }
         let prefix = ask.conversation();
         let mut trail = Trail::default();
@@ -190,7 +190,7 @@ impl Gateway {
                         if is_broken {
                             attempt.failed();
                         }
-                        trail.failed(member, error);
+                        trail.failed(member, *error);
                     }
                 }
             }
@@ -287,7 +287,7 @@ impl Gateway {
         match (loaded.as_slice(), in_scope.as_slice()) {
             ([only], _) => Ok(only.id.clone()),
             (_, [only]) => Ok(only.id.clone()),
-            _ => Err(crate::scan::missing_model()),
+            _ => Err(ApiError::missing_model()),
         }
     }
 }

@@ -5,7 +5,7 @@ use protocol::messages;
 
 use crate::ApiError;
 use crate::endpoint::Tongue;
-use crate::scan::Scan;
+use protocol::scan::Scan;
 
 /// An error's body as clients read it; `None` where it is so already.
 ///

@@ -3,11 +3,11 @@
 use std::ops::Range;
 
 use bytes::Bytes;
+use protocol::scan::Scan;
 use route::Rewrite;
 use serde::Deserialize;
 
 use crate::endpoint::Endpoint;
-use crate::scan::Scan;
 
 /// Changes to a body, in the order of their places.
 #[derive(Debug, Default)]

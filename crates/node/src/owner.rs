@@ -587,13 +587,8 @@ impl Owner {
             tracing::info!(engine.id = %record.id, model = %record.model, "found a running engine, no reload");
             let status = handle.status().borrow().clone();
             let target = status.address.map(|address| {
-                Target::new(
-                    record.id.clone(),
-                    model.key.clone(),
-                    address,
-                    Arc::clone(&self.idle),
-                    self.config.in_flight_max,
-                )
+                let limit = in_flight_max(&self.config, &model, record.spec.slots);
+                Target::new(record.id.clone(), model.key.clone(), address, Arc::clone(&self.idle), limit)
             });
             self.watch_instance(record.id.clone(), &handle);
             self.instances.push(Running {
@@ -659,7 +654,8 @@ impl Owner {
         let instance = &mut self.instances[index];
         let Some(address) = instance.status.address else { return };
         let (id, key) = (instance.id.clone(), instance.model.key.clone());
-        let target = Target::new(id, key, address, Arc::clone(&self.idle), self.config.in_flight_max);
+        let limit = in_flight_max(&self.config, &instance.model, instance.start.spec.slots);
+        let target = Target::new(id, key, address, Arc::clone(&self.idle), limit);
         let load_time = instance.status.load_time.unwrap_or_default();
         let loaded = instance.loaded(load_time);
         for waiter in instance.waiters.drain(..) {
@@ -899,6 +895,15 @@ fn no_room(
 /// After how long an instance goes if nobody uses it; `usually` is what is configured for all.
 fn idle_limit(instance: &Running, usually: Option<Duration>) -> Option<Duration> {
     instance.keep.limit(usually.filter(|_| !instance.model.settings.keep_loaded))
+}
+
+/// How many requests an instance is given at once. The slots of one that was given a port of its own are a promise: others
+/// queue requests themselves.
+fn in_flight_max(config: &Config, model: &Model, slots: u32) -> u64 {
+    match model.settings.listen {
+        Some(_) => config.in_flight_max.min(u64::from(slots.max(1))),
+        None => config.in_flight_max,
+    }
 }
 
 /// What those are told who waited for a model that was unloaded instead.

@@ -26,19 +26,13 @@
 //!   which needs no signed thinking of earlier turns. For models that only know a budget, a client may send Anthropic's
 //!   `thinking` itself: it goes along as it is. `reasoning_content` of earlier turns is dropped, as it has no signature.
 
-mod answer;
-mod chat;
-mod chunks;
-mod completion;
 mod error;
 mod from_chat;
 mod json;
-mod request;
-mod sequence;
 mod to_chat;
 
+use self::to_chat::Fields;
 use crate::{Moment, Refused, Request};
-use to_chat::Fields;
 
 pub use error::{error, error_of};
 
@@ -47,7 +41,7 @@ pub use error::{error, error_of};
 /// # Errors
 /// It is no such request, or says what chat completions cannot.
 pub fn to_chat(body: &[u8], moment: Moment) -> Result<Request, Refused> {
-    converted(body, moment, Fields::Engines)
+    to_chat::request(body, moment, Fields::Engines)
 }
 
 /// The same for a provider that may refuse what OpenAI's own reference does not name.
@@ -58,13 +52,7 @@ pub fn to_chat(body: &[u8], moment: Moment) -> Result<Request, Refused> {
 /// # Errors
 /// As [`to_chat`].
 pub fn to_openai(body: &[u8], moment: Moment) -> Result<Request, Refused> {
-    converted(body, moment, Fields::OpenAi)
-}
-
-fn converted(body: &[u8], moment: Moment, fields: Fields) -> Result<Request, Refused> {
-    let asked: request::Asked<'_> = json::read(body)?;
-    let body = to_chat::body(&asked, fields)?;
-    Ok(Request { body, answer: Box::new(answer::Message::new(&asked, moment)) })
+    to_chat::request(body, moment, Fields::OpenAi)
 }
 
 /// A request of chat completions for Anthropic's API.
@@ -74,9 +62,7 @@ fn converted(body: &[u8], moment: Moment, fields: Fields) -> Result<Request, Ref
 /// # Errors
 /// It is no such request, or says what the Messages API cannot.
 pub fn from_chat(body: &[u8], moment: Moment, max_tokens_default: u32) -> Result<Request, Refused> {
-    let asked: from_chat::Asked<'_> = json::read(body)?;
-    let body = from_chat::body(&asked, max_tokens_default)?;
-    Ok(Request { body, answer: Box::new(chunks::Completion::new(&asked, moment)) })
+    from_chat::request(body, moment, max_tokens_default)
 }
 
 /// A request of `/v1/messages/count_tokens` as the chat request whose prompt is to be counted: llama.cpp's
@@ -85,8 +71,7 @@ pub fn from_chat(body: &[u8], moment: Moment, max_tokens_default: u32) -> Result
 /// # Errors
 /// As [`to_chat`].
 pub fn count_tokens_to_chat(body: &[u8]) -> Result<Vec<u8>, Refused> {
-    let asked: request::Asked<'_> = json::read(body)?;
-    to_chat::body(&asked, Fields::Engines)
+    to_chat::prompt(body)
 }
 
 /// The answer to a request of `/v1/messages/count_tokens`.

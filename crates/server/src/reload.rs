@@ -221,8 +221,7 @@ async fn load(sources: &Sources) -> Option<Result<Config, Problems>> {
 /// The files that a configuration is made of.
 fn files(sources: &Sources, config: &Config) -> Vec<PathBuf> {
     let of_keys = config.providers.iter().filter_map(|provider| provider.api_key_file.clone());
-    let models_yaml = Some(config.models_yaml.file.clone()).filter(|file| !file.as_os_str().is_empty());
-    sources.file().into_iter().chain(models_yaml).chain(of_keys).collect()
+    sources.file().into_iter().chain(config.library.models_yaml.clone()).chain(of_keys).collect()
 }
 
 /// Whether we were started from a terminal. One that is closed sends the same signal as somebody who wants us to read

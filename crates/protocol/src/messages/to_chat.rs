@@ -1,15 +1,19 @@
 //! A request of the Messages API as one of chat completions.
 
+mod answer;
+mod asked;
+mod completion;
+mod sent;
+mod sequence;
+
 use std::borrow::Cow;
 
 use serde_json::{Map, Value, json};
 
-use super::chat::{
-    Call, Called, Declared, Function, ImageUrl, JsonSchema, Message, Part, Request, ResponseFormat, Said,
-};
-use super::json::{Text, each, missing, read_part, refuse, required, within};
-use super::request::{Asked, Block, Content, OutputFormat, Source, Thinking, Tool, ToolChoice, Turn};
-use crate::Refused;
+use self::asked::{Asked, Block, Content, OutputFormat, Source, Thinking, Tool, ToolChoice, Turn};
+use self::sent::{Call, Called, Chat, Declared, Function, ImageUrl, JsonSchema, Message, Part, ResponseFormat, Said};
+use super::json::{Text, each, missing, read, read_part, refuse, required, within};
+use crate::{Moment, Refused, Request};
 
 /// Which fields the other side knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,8 +30,19 @@ const USER_MAX: usize = 64;
 /// What Claude Code begins its system prompt with.
 const STAMPED: &str = "x-anthropic-billing-header:";
 
-/// The request's body in the other dialect.
-pub(super) fn body(asked: &Asked<'_>, fields: Fields) -> Result<Vec<u8>, Refused> {
+/// The request in the other dialect, and the way back.
+pub(super) fn request(body: &[u8], moment: Moment, fields: Fields) -> Result<Request, Refused> {
+    let asked: Asked<'_> = read(body)?;
+    let body = converted(&asked, fields)?;
+    Ok(Request { body, answer: Box::new(answer::Message::new(&asked, moment)) })
+}
+
+/// The request in the other dialect, of which nothing is to come back.
+pub(super) fn prompt(body: &[u8]) -> Result<Vec<u8>, Refused> {
+    converted(&read(body)?, Fields::Engines)
+}
+
+fn converted(asked: &Asked<'_>, fields: Fields) -> Result<Vec<u8>, Refused> {
     if asked.mcp_servers.as_ref().is_some_and(|servers| !servers.is_empty()) {
         let message = "Anthropic's own servers would call these; let the client call them, and declare their tools";
         return Err(refuse("mcp_servers", message));
@@ -47,7 +62,7 @@ pub(super) fn body(asked: &Asked<'_>, fields: Fields) -> Result<Vec<u8>, Refused
     let thinking = asked.thinking.as_ref().filter(|_| is_engine);
     let is_stream = asked.stream == Some(true);
     let user = asked.metadata.as_ref().and_then(|metadata| metadata.user_id.as_deref());
-    let request = Request {
+    let request = Chat {
         model: &asked.model,
         messages,
         tools,

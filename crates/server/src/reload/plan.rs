@@ -58,13 +58,14 @@ fn parts(key: &str) -> &'static [Part] {
         "gateway.max_body" | "gateway.engine_idle_timeout" | "gateway.max_queued" | "gateway.queue_wait" => {
             &[Part::Limits]
         }
-        "gateway.max_waiting"
+        "gateway.max_in_flight"
+        | "gateway.max_waiting"
         | "gateway.max_wait"
         | "idle_unload"
         | "max_loaded_models"
         | "default_variant"
-        | "models_yaml"
-        | "models" => &[Part::Node],
+        | "models"
+        | "models_yaml" => &[Part::Node],
         "engine.context"
         | "engine.slots"
         | "engine.gpu_layers"
@@ -134,6 +135,23 @@ mod tests {
     }
 
     #[test]
+    fn what_a_named_file_holds_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("models.yaml");
+        let load = |port: u16| {
+            let entry =
+                format!("backend: mlx, port: {port}, default_timeout: 1, quantization: 8bit, model_path: org/name");
+            std::fs::write(&file, format!("models:\n  standard: {{id: a, {entry}}}\n")).unwrap();
+            config(&format!("models_yaml = {file:?}"))
+        };
+        let plan = Plan::between(&load(8501), &load(8502));
+        assert_eq!(
+            (plan.keys, plan.parts, plan.at_restart),
+            (vec!["models_yaml".to_owned()], [Part::Node].into(), vec![])
+        );
+    }
+
+    #[test]
     fn every_key_that_counts_at_once_exists() {
         // A misspelt one here would silently need a restart.
         let all: Vec<String> = Config::keys().collect();
@@ -152,6 +170,7 @@ mod tests {
             "max_loaded_models",
             "default_variant",
             "models",
+            "models_yaml",
             "engine.context",
             "engine.slots",
             "engine.gpu_layers",

@@ -10,52 +10,41 @@ use std::ops::Range;
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::ApiError;
-
 /// Fields that an object may have at its top level: far more than any API knows.
 const FIELDS_MAX: usize = 1024;
 
 /// The top level of a body that is a JSON object.
 #[derive(Debug)]
-pub(crate) struct Scan<'a> {
+pub struct Scan<'a> {
     /// Where the object begins: just after its brace.
-    pub(crate) inside: usize,
+    pub inside: usize,
     fields: Vec<Field<'a>>,
 }
 
 /// One field.
 #[derive(Debug)]
-pub(crate) struct Field<'a> {
+pub struct Field<'a> {
     /// Its name, escapes resolved.
-    pub(crate) name: Cow<'a, str>,
+    pub name: Cow<'a, str>,
     /// Its value, as it is written.
-    pub(crate) value: &'a str,
+    pub value: &'a str,
     /// Where that lies in the body.
-    pub(crate) at: Range<usize>,
+    pub at: Range<usize>,
 }
 
 impl<'a> Scan<'a> {
     /// Reads a body.
-    pub(crate) fn of(body: &'a [u8]) -> Result<Self, ApiError> {
+    ///
+    /// # Errors
+    /// It is no JSON object, or one with more fields than anybody means.
+    pub fn of(body: &'a [u8]) -> Result<Self, ScanError> {
         if body.trim_ascii().is_empty() {
-            return Err(ApiError::bad_request("invalid_json", "the request's body is empty; send a JSON object"));
+            return Err(ScanError::Empty);
         }
-        let top = serde_json::from_slice::<Top<'a>>(body).map_err(|error| {
-            let (line, column) = (error.line(), error.column());
-            ApiError::bad_request("invalid_json", format!("the request's body is not valid JSON: {error}"))
-                .with_details(serde_json::json!({ "line": line, "column": column }))
-        })?;
+        let top = serde_json::from_slice::<Top<'a>>(body).map_err(ScanError::Syntax)?;
         let fields = match top {
-            Top::NotAnObject => {
-                return Err(ApiError::bad_request(
-                    "invalid_json",
-                    "the request's body is valid JSON but not an object",
-                ));
-            }
-            Top::TooMany => {
-                let message = format!("the request has more than {FIELDS_MAX} fields");
-                return Err(ApiError::bad_request("invalid_request", message));
-            }
+            Top::NotAnObject => return Err(ScanError::NotAnObject),
+            Top::TooMany => return Err(ScanError::TooManyFields),
             Top::Object(fields) => fields,
         };
         let start = body.as_ptr().addr();
@@ -69,39 +58,53 @@ impl<'a> Scan<'a> {
     }
 
     /// The last field with this name: that is the one which engines read.
-    pub(crate) fn field(&self, name: &str) -> Option<&Field<'a>> {
+    pub fn field(&self, name: &str) -> Option<&Field<'a>> {
         self.fields.iter().rfind(|field| field.name == name)
     }
 
     /// Whether the object has any field.
-    pub(crate) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.fields.is_empty()
     }
 
     /// The name of the model that a request is for; `None` where it names none.
-    pub(crate) fn model(&self) -> Result<Option<Cow<'a, str>>, ApiError> {
-        let wrong = |message: &str| Err(ApiError::bad_request("invalid_request", message).with_param("model"));
+    ///
+    /// # Errors
+    /// `model` is no text, or is there more than once.
+    pub fn model(&self) -> Result<Option<Cow<'a, str>>, ScanError> {
         let mut named = self.fields.iter().filter(|field| field.name == "model");
         match (named.next(), named.next()) {
             (None, _) => Ok(None),
-            (Some(_), Some(_)) => wrong("`model` appears more than once"),
+            (Some(_), Some(_)) => Err(ScanError::ModelTwice),
             (Some(field), None) => match serde_json::from_str::<Text<'a>>(field.value) {
                 Ok(Text(name)) => Ok(Some(name)),
-                Err(_) => wrong("`model` must be a string"),
+                Err(_) => Err(ScanError::ModelNoText),
             },
         }
     }
 }
 
-/// The name of the model a request is for, which it must name.
-pub(crate) fn model_name<'a>(scan: &Scan<'a>) -> Result<Cow<'a, str>, ApiError> {
-    scan.model()?.ok_or_else(missing_model)
-}
-
-/// No model was named.
-pub(crate) fn missing_model() -> ApiError {
-    let message = "the request names no model: set `model` to an id that GET /v1/models lists";
-    ApiError::bad_request("missing_model", message).with_param("model")
+/// Why a body cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ScanError {
+    /// There is nothing.
+    #[error("the request's body is empty; send a JSON object")]
+    Empty,
+    /// It is no JSON.
+    #[error("the request's body is not valid JSON: {0}")]
+    Syntax(#[source] serde_json::Error),
+    /// It is JSON, and no object.
+    #[error("the request's body is valid JSON but not an object")]
+    NotAnObject,
+    /// It has more fields than any API knows.
+    #[error("the request has more than {FIELDS_MAX} fields")]
+    TooManyFields,
+    /// `model` is there more than once.
+    #[error("`model` appears more than once")]
+    ModelTwice,
+    /// `model` is no text.
+    #[error("`model` must be a string")]
+    ModelNoText,
 }
 
 enum Top<'a> {
@@ -210,13 +213,21 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn named(body: &[u8]) -> Result<Cow<'_, str>, ApiError> {
-        model_name(&Scan::of(body)?)
+    fn named(body: &[u8]) -> Result<Option<Cow<'_, str>>, ScanError> {
+        Scan::of(body)?.model()
+    }
+
+    fn word(error: &ScanError) -> &'static str {
+        match error {
+            ScanError::Empty | ScanError::Syntax(_) | ScanError::NotAnObject => "invalid_json",
+            ScanError::TooManyFields | ScanError::ModelTwice | ScanError::ModelNoText => "invalid_request",
+        }
     }
 
     fn check(body: &str, expected: Result<&str, &str>) {
         let found = named(body.as_bytes());
-        assert_eq!(found.as_deref().map_err(|error| error.code), expected, "{body}");
+        let found = found.as_ref().map(|name| name.as_deref().unwrap_or("none")).map_err(word);
+        assert_eq!(found, expected, "{body}");
     }
 
     #[test]
@@ -236,8 +247,8 @@ mod tests {
         for body in ["{", r#"{"model":"m""#, r#"{"model":"m"} x"#, r#"{"model":"m",}"#, "{'model':'m'}"] {
             check(body, Err("invalid_json"));
         }
-        check("{}", Err("missing_model"));
-        check(r#"{"models":"m"}"#, Err("missing_model"));
+        check("{}", Ok("none"));
+        check(r#"{"models":"m"}"#, Ok("none"));
         for value in ["1", "-1", "1.5", "null", "true", "[\"m\"]", "{\"id\":\"m\"}"] {
             check(&format!(r#"{{"model":{value}}}"#), Err("invalid_request"));
         }
@@ -248,8 +259,7 @@ mod tests {
     #[test]
     fn an_error_names_the_place() {
         let error = named(b"{\"model\":\n  nope}").unwrap_err();
-        assert_eq!(error.details.unwrap()["line"], 2);
-        assert!(error.message.contains("line 2"), "{}", error.message);
+        assert!(error.to_string().contains("line 2"), "{error}");
     }
 
     #[test]
@@ -282,7 +292,7 @@ mod tests {
         fn any_name_comes_back(name: String, before: String) {
             let body = serde_json::json!({ "a": before, "model": name, "z": [1, { "model": 2 }] }).to_string();
             let found = named(body.as_bytes()).unwrap();
-            prop_assert_eq!(found.as_ref(), name.as_str());
+            prop_assert_eq!(found.as_deref(), Some(name.as_str()));
         }
 
         #[test]

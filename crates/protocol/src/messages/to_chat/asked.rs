@@ -7,7 +7,7 @@ use serde::de::{self, Deserialize, Deserializer, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use serde_json::{Map, Number, Value};
 
-use super::json::Text;
+use crate::messages::json::Text;
 
 /// The request: what is not here is dropped.
 #[derive(serde::Deserialize)]

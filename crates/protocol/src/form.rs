@@ -2,17 +2,14 @@
 
 use std::ops::Range;
 
-use http::HeaderValue;
 use memchr::memmem;
-
-use crate::ApiError;
 
 /// Longest boundary there may be (RFC 2046).
 const BOUNDARY_MAX: usize = 70;
 
 /// The boundary that a content type names, if it is that of such a form.
-pub(crate) fn boundary(content_type: &HeaderValue) -> Option<String> {
-    let mut parts = content_type.to_str().ok()?.split(';');
+pub fn boundary(content_type: &str) -> Option<String> {
+    let mut parts = content_type.split(';');
     if !parts.next()?.trim().eq_ignore_ascii_case("multipart/form-data") {
         return None;
     }
@@ -23,20 +20,27 @@ pub(crate) fn boundary(content_type: &HeaderValue) -> Option<String> {
     (1..=BOUNDARY_MAX).contains(&boundary.len()).then_some(boundary)
 }
 
+/// A form that cannot be read, and why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the form cannot be read: {0}")]
+pub struct FormError(&'static str);
+
 /// Where the value of a field stands; `None` where the form has no such field.
-pub(crate) fn field(body: &[u8], boundary: &str, name: &str) -> Result<Option<Range<usize>>, ApiError> {
+///
+/// # Errors
+/// It is no such form, or broke off.
+pub fn field(body: &[u8], boundary: &str, name: &str) -> Result<Option<Range<usize>>, FormError> {
     let delimiter = format!("--{boundary}");
-    let broken = |what: &str| ApiError::bad_request("invalid_form", format!("the form cannot be read: {what}"));
     let finder = memmem::Finder::new(delimiter.as_bytes());
-    let mut at = finder.find(body).ok_or_else(|| broken("its boundary does not occur"))? + delimiter.len();
+    let mut at = finder.find(body).ok_or(FormError("its boundary does not occur"))? + delimiter.len();
     loop {
         let rest = &body[at..];
         if rest.starts_with(b"--") {
             return Ok(None);
         }
-        let head = memmem::find(rest, b"\r\n\r\n").ok_or_else(|| broken("a part of it has no end of its headers"))?;
+        let head = memmem::find(rest, b"\r\n\r\n").ok_or(FormError("a part of it has no end of its headers"))?;
         let value = at + head + 4;
-        let length = finder.find(&body[value..]).ok_or_else(|| broken("it has no end"))?;
+        let length = finder.find(&body[value..]).ok_or(FormError("it has no end"))?;
         if is_named(&rest[..head], name) {
             // The line break before a boundary belongs to it.
             return Ok(Some(value..value + length.saturating_sub(2)));
@@ -73,15 +77,15 @@ mod tests {
         assert_eq!(find("model"), Some("whisper-1"));
         assert_eq!(find("empty"), Some(""));
         assert_eq!(find("filename"), None);
-        assert_eq!(field(b"nothing", "x1", "model").unwrap_err().code, "invalid_form");
-        assert_eq!(field(b"--x1\r\na: b", "x1", "model").unwrap_err().code, "invalid_form");
-        assert_eq!(field(b"--x1\r\na: b\r\n\r\nvalue", "x1", "model").unwrap_err().code, "invalid_form");
+        assert!(field(b"nothing", "x1", "model").is_err());
+        assert!(field(b"--x1\r\na: b", "x1", "model").is_err());
+        assert!(field(b"--x1\r\na: b\r\n\r\nvalue", "x1", "model").is_err());
     }
 
     #[test]
     fn only_forms_have_a_boundary() {
         let check = |text: &str, expected: Option<&str>| {
-            assert_eq!(boundary(&HeaderValue::from_str(text).unwrap()).as_deref(), expected, "{text}");
+            assert_eq!(boundary(text).as_deref(), expected, "{text}");
         };
         check("multipart/form-data; boundary=x1", Some("x1"));
         check("Multipart/Form-Data; charset=utf-8; Boundary=\"x 1\"", Some("x 1"));

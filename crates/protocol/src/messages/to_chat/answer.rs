@@ -4,11 +4,11 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use super::asked::Asked;
 use super::completion::{Completion, Usage, stop_reason};
-use super::error::{self, Told};
-use super::json::{Text, object};
-use super::request::Asked;
 use super::sequence::Sequence;
+use crate::messages::error::{self, Told};
+use crate::messages::json::{Text, object};
 use crate::sse::{self, Event, Events};
 use crate::{Answer, Fault, Moment};
 

@@ -6,11 +6,11 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Number, Value};
 
-use super::json::Text;
+use crate::messages::json::Text;
 
 /// What an engine is sent.
 #[derive(Serialize)]
-pub(super) struct Request<'a> {
+pub(super) struct Chat<'a> {
     pub(super) model: &'a str,
     pub(super) messages: Vec<Message<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]

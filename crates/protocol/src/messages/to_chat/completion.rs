@@ -4,8 +4,8 @@ use serde::de::{self, Deserialize, Deserializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::json::Text;
 use crate::Fault;
+use crate::messages::json::Text;
 
 /// A whole answer (`message`), or a chunk (`delta`).
 #[derive(serde::Deserialize)]

@@ -6,9 +6,9 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::error::{self, Told};
-use super::from_chat::Asked;
-use super::json::Text;
+use super::asked::Asked;
+use crate::messages::error::{self, Told};
+use crate::messages::json::Text;
 use crate::sse::{self, Event, Events};
 use crate::{Answer, Fault, Moment};
 

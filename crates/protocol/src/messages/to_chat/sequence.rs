@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 use serde_json::{Value, json};
 
 use super::completion::Call;
-use super::json::object;
+use crate::messages::json::object;
 use crate::{Fault, sse};
 
 /// How much may wait, in bytes.
