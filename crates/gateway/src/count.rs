@@ -25,7 +25,7 @@ enum Said {
     /// What was asked, and the lease back.
     Well(Bytes, Lease),
     /// Something else: that is the answer.
-    Otherwise(Reply),
+    Otherwise(Box<Reply>),
 }
 
 #[derive(Deserialize)]
@@ -55,7 +55,7 @@ impl Gateway {
         let chat = messages::count_tokens_to_chat(body).map_err(|refused| Failure::elsewhere(refused.into()))?;
         let (templated, lease) = match self.exchange(ask, Endpoint::ApplyTemplate, chat.into(), local, lease).await? {
             Said::Well(body, lease) => (body, lease),
-            Said::Otherwise(reply) => return Ok(reply),
+            Said::Otherwise(reply) => return Ok(*reply),
         };
         let Templated { prompt } = serde_json::from_slice(&templated).map_err(&unreadable)?;
         // As the engine does with prompts: what looks like a special token is one.
@@ -63,7 +63,7 @@ impl Gateway {
         let question = question.to_string().into();
         let (tokenized, lease) = match self.exchange(ask, Endpoint::Tokenize, question, local, lease).await? {
             Said::Well(body, lease) => (body, lease),
-            Said::Otherwise(reply) => return Ok(reply),
+            Said::Otherwise(reply) => return Ok(*reply),
         };
         let Tokenized { tokens } = serde_json::from_slice(&tokenized).map_err(&unreadable)?;
         let counted = messages::count_tokens_answer(u64::try_from(tokens.len()).unwrap_or(u64::MAX));
@@ -90,7 +90,7 @@ impl Gateway {
             return Err(Failure::elsewhere(not_offered(ask.endpoint, &local.name)));
         }
         if !reply.status.is_success() {
-            return Ok(Said::Otherwise(reply));
+            return Ok(Said::Otherwise(Box::new(reply)));
         }
         let mut source = reply.source;
         match source.collect(|_| {}).await {

@@ -98,13 +98,33 @@ async fn what_an_engine_knows_goes_through_byte_for_byte() {
     let house = house_of(&actor).await;
     for path in ["/v1/responses", "/v1/messages", "/v1/messages/count_tokens"] {
         for (sent, expected) in [
-            (r#"{ "model":"m","x":[1.50] }"#, "{ \"as\":\"it is\" }".to_owned()),
-            (r#"{ "model":"m","stream": true }"#, events.concat()),
+            (r#"{ "model":"m","messages":[],"x":[1.50] }"#, "{ \"as\":\"it is\" }".to_owned()),
+            (r#"{ "model":"m","messages":[],"stream": true }"#, events.concat()),
         ] {
             assert_eq!(house.post(path, sent).await.text().await.unwrap(), expected, "{path}");
             let asked = actor.last();
             assert_eq!((asked.line(), asked.body.as_str()), (format!("POST {path}").as_str(), sent));
         }
+    }
+}
+
+/// llama.cpp's own route would forget these.
+#[tokio::test]
+async fn what_an_engine_would_lose_is_put_into_chat() {
+    let actor = Actor::always(well(HELLO)).await;
+    let house = house_of(&actor).await;
+    for (more, line) in [
+        (r#""tool_choice":null"#, "POST /v1/messages"),
+        (
+            r#""tool_choice":{"type":"any"},"tools":[{"name":"t","input_schema":{"type":"object"}}]"#,
+            "POST /v1/chat/completions",
+        ),
+        (r#""thinking":{"type":"disabled"}"#, "POST /v1/chat/completions"),
+        (r#""system":[{"type":"text","text":"x-anthropic-billing-header: 1"}]"#, "POST /v1/chat/completions"),
+    ] {
+        let body = format!(r#"{{"model":"m","max_tokens":9,"messages":[{{"role":"user","content":"x"}}],{more}}}"#);
+        let response = house.post("/v1/messages", body).await;
+        assert_eq!((response.status().as_u16(), actor.last().line()), (200, line), "{more}");
     }
 }
 
