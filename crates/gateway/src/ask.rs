@@ -113,7 +113,7 @@ impl<'a> Ask<'a> {
         model: Option<&str>,
     ) -> Result<Prepared, ApiError> {
         match (form, &self.content) {
-            (Form::Native, Content::Json(scan)) => {
+            (Form::Native | Form::AsPrompt, Content::Json(scan)) => {
                 let mut edits = Edits::of(self.endpoint, scan, rewrites);
                 if let Some(model) = model {
                     edits.model(scan, model);

@@ -97,7 +97,7 @@ impl Gateway {
         tally.asked(&body, limits.bodies_kept);
         let mut ask = Ask::read(endpoint, &head, &body, id, &caller, &limits)?;
         if ask.name.is_empty() && endpoint.may_leave_out_model() {
-            ask.name = self.only_model()?.into();
+            ask.name = self.only_model(&caller)?.into();
         }
         self.check_scope(&caller, &ask.name)?;
         let meaning = self.directory.current().meaning(&ask.name);
@@ -280,10 +280,11 @@ impl Gateway {
     }
 
     /// The model that is meant where a request names none.
-    fn only_model(&self) -> Result<String, ApiError> {
+    fn only_model(&self, caller: &Caller) -> Result<String, ApiError> {
         let routes = self.table.current();
-        let loaded: Vec<_> = routes.listed.iter().filter(|model| model.state == "Loaded").collect();
-        match (loaded.as_slice(), routes.listed.as_slice()) {
+        let in_scope: Vec<_> = routes.listed.iter().filter(|model| caller.may_use_model(&model.id)).collect();
+        let loaded: Vec<_> = in_scope.iter().filter(|model| model.state == "Loaded").collect();
+        match (loaded.as_slice(), in_scope.as_slice()) {
             ([only], _) => Ok(only.id.clone()),
             (_, [only]) => Ok(only.id.clone()),
             _ => Err(ApiError::missing_model()),

@@ -9,14 +9,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT_ENCODING, AUTHORIZATION};
+use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue};
+use memchr::memmem;
 use route::{Dialect, Provider, Remote};
-use types::{InstanceId, ModelId, ModelKey, Variant};
+use types::{InstanceId, ModelId, ModelKey, Secret, Variant};
 
 use crate::request_id::RequestId;
 use crate::source::By;
-use crate::{X_REQUEST_ID, headers};
+use crate::{X_REQUEST_ID, form, headers};
 
 /// Longest wait for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -30,6 +31,9 @@ const LIST_TIMEOUT: Duration = Duration::from_secs(30);
 const LIST_BYTES_MAX: usize = 16 << 20;
 /// More models than that of one provider are not listed.
 const LIST_MODELS_MAX: usize = 10_000;
+
+/// What is shorter is no key, but a word that may stand in any answer.
+const KEY_SHORTEST: usize = 8;
 
 /// The version of Anthropic's API that is meant where a client names none.
 const ANTHROPIC_VERSION: HeaderValue = HeaderValue::from_static("2023-06-01");
@@ -152,7 +156,9 @@ fn towards(provider: &Provider, sent: &HeaderMap, id: &RequestId) -> Result<Head
     let mut headers = headers::towards_engine(sent);
     // What comes compressed could neither be metered nor put into another dialect.
     headers.remove(ACCEPT_ENCODING);
-    headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if !headers.get(CONTENT_TYPE).is_some_and(|kind| form::boundary(kind).is_some()) {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    }
     headers.insert(X_REQUEST_ID, id.clone().into_header());
     if let Some(key) = &provider.key {
         let (name, text) = match provider.dialect {
@@ -181,6 +187,23 @@ impl Place {
         let limit = remote.provider.in_flight_max;
         in_flight.try_update(Ordering::AcqRel, Ordering::Acquire, |taken| (taken < limit).then_some(taken + 1)).ok()?;
         Some(Self { remote: remote.clone(), in_flight: Arc::clone(in_flight) })
+    }
+
+    /// What a provider says of a failure, without our key: some say back what they were shown.
+    pub(crate) fn without_key(&self, body: Bytes) -> Bytes {
+        let Some(key) = self.remote.provider.key.as_ref().map(Secret::expose) else { return body };
+        if key.len() < KEY_SHORTEST || memmem::find(&body, key.as_bytes()).is_none() {
+            return body;
+        }
+        let mut rest = &body[..];
+        let mut without = Vec::with_capacity(body.len());
+        while let Some(at) = memmem::find(rest, key.as_bytes()) {
+            without.extend_from_slice(&rest[..at]);
+            without.extend_from_slice(b"***");
+            rest = &rest[at + key.len()..];
+        }
+        without.extend_from_slice(rest);
+        without.into()
     }
 
     /// Whose answer it is.

@@ -91,13 +91,18 @@ impl Reply {
         let meter = &mut self.meter;
         let whole = self.source.collect(|piece| meter.pass(piece)).await?;
         let status = self.status;
+        let whole = match &self.source {
+            Source::Remote { place, .. } if !status.is_success() => place.without_key(whole),
+            _ => whole,
+        };
         let reworded = match self.answer.take() {
             Some(mut answer) if status.is_success() => Some(answer.whole(&whole)?),
             Some(mut answer) => Some(answer.error(status.as_u16(), &whole)),
             None => rewording::of_error(tongue, status, &whole),
         };
+        // What is here whole has a length of its own.
+        self.headers.remove(CONTENT_LENGTH);
         if reworded.is_some() {
-            self.headers.remove(CONTENT_LENGTH);
             self.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
         let ours = Source::Whole {

@@ -8,11 +8,15 @@
 
 mod answers;
 mod cast;
+mod dialects;
 mod errors;
+mod fairness;
 mod faults;
+mod keys;
 mod metering;
 mod mock;
 mod models;
+mod providers;
 mod replicas;
 mod routes;
 mod support;
