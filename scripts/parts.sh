@@ -89,12 +89,16 @@ find_installed() {
 
 tools_lock=$root/scripts/tools.txt
 python_lock=$root/tests/openai-python/requirements.txt
+anthropic_python_lock=$root/tests/anthropic-python/requirements.txt
+ollama_lock=$root/tests/ollama-python/requirements.txt
 huggingface_hub_lock=$root/tests/huggingface-hub/requirements.txt
 schemathesis_lock=$root/tests/schemathesis/requirements.txt
 node_lock=$root/tests/openai-node/package-lock.json
 
 find_tools() { find_installed tools "$tools_lock"; }
 find_openai_python() { find_installed openai-python "$python_lock"; }
+find_anthropic_python() { find_installed anthropic-python "$anthropic_python_lock"; }
+find_ollama_python() { find_installed ollama-python "$ollama_lock"; }
 find_huggingface_hub() { find_installed huggingface-hub "$huggingface_hub_lock"; }
 find_schemathesis() { find_installed schemathesis "$schemathesis_lock"; }
 find_openai_node() { find_installed openai-node "$node_lock"; }

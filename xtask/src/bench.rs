@@ -8,6 +8,7 @@ mod nginx;
 mod process;
 mod programs;
 mod ready;
+mod route;
 mod snug;
 mod swap;
 
@@ -18,6 +19,8 @@ pub(crate) enum Bench {
     Gateway(gateway::Arguments),
     /// How long it takes to reckon the catalogue for a machine, and to answer the fit API.
     Fit(fit::Arguments),
+    /// How long it takes to choose one of many replicas for a request.
+    Route(route::Arguments),
     /// What snug adds when one model leaves for another, beside the engine's own stop and load.
     Swap(swap::Arguments),
     /// Loads of a large model: from the disk, and with its weights kept in RAM.
@@ -33,6 +36,7 @@ pub(crate) fn run(bench: &Bench) -> anyhow::Result<()> {
     match bench {
         Bench::Gateway(arguments) => runtime.block_on(gateway::run(arguments)),
         Bench::Fit(arguments) => runtime.block_on(fit::run(arguments)),
+        Bench::Route(arguments) => route::run(arguments),
         Bench::Swap(arguments) => runtime.block_on(swap::run(arguments)),
         Bench::Ready(arguments) => runtime.block_on(ready::run(arguments)),
     }

@@ -13,6 +13,37 @@ pub struct ErrorBody {
     pub detail: Option<String>,
 }
 
+/// The body of a 422, which only the cluster contract's routes answer: in `detail` each field that is wrong.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct InvalidBody {
+    /// OpenAI's error object, about the first of them.
+    pub error: ErrorObject,
+    /// All of them.
+    pub detail: Vec<InvalidField>,
+}
+
+/// One field of a request that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct InvalidField {
+    /// Where it stands: `["body", "models", 0]`.
+    pub loc: Vec<Place>,
+    /// For a person: what it must be.
+    pub msg: String,
+    /// A stable word for the kind of mistake, such as `missing` or `string_too_long`.
+    #[serde(rename = "type")]
+    pub kind: String,
+}
+
+/// One step on the way to a field.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(untagged)]
+pub enum Place {
+    /// Into a field.
+    Name(String),
+    /// To an element, counted from 0.
+    Number(u64),
+}
+
 /// OpenAI's error object.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ErrorObject {

@@ -101,6 +101,35 @@ pub fn read(source: impl Read, file_length: ByteCount) -> Result<Header, Error> 
     facts::gather(version, &metadata, tensors, data_offset)
 }
 
+/// What a header says of how its model is spoken to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Prompting {
+    /// The chat template, in Jinja.
+    pub chat_template: Option<String>,
+    /// Whether it names a token by which gaps in a text are filled.
+    pub fills_gaps: bool,
+    /// `general.license`.
+    pub license: Option<String>,
+}
+
+/// Reads that from the header at the beginning of `source`, a file of `file_length` bytes. [`read`] leaves the texts out,
+/// as its answer is kept.
+///
+/// # Errors
+/// As [`read`].
+pub fn prompting(source: impl Read, file_length: ByteCount) -> Result<Prompting, Error> {
+    let mut source = Source::new(source, file_length);
+    let _version = source.version()?;
+    let _tensor_count = source.count("tensors", limit::TENSORS)?;
+    let key_count = source.count("metadata entries", limit::KEYS)?;
+    let metadata = Metadata::read(&mut source, key_count)?;
+    Ok(Prompting {
+        chat_template: metadata.text("tokenizer.chat_template")?.map(str::to_owned),
+        fills_gaps: metadata.has_fill_prefix(),
+        license: metadata.text("general.license")?.map(str::to_owned),
+    })
+}
+
 impl Header {
     /// What an engine is to be started for with this model.
     ///

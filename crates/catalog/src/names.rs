@@ -1,7 +1,7 @@
 //! Which name means which model.
 //!
-//! Owns the rule: an exact id first, then `id:variant`, then a file's whole stem. Where several variants share an id,
-//! the bare id means the one preferred.
+//! Owns the rule: an exact id first, then `id:variant`, then a file's whole stem, then the repository of the hub that it is
+//! from, bare or with the variant. Where several variants share an id or a repository, the bare one means the one preferred.
 
 use std::collections::HashMap;
 
@@ -17,7 +17,7 @@ pub fn index<R: Ord>(models: &[Found], rank: impl Fn(&Found) -> R) -> HashMap<St
     let mut names = HashMap::new();
     let mut by_rank: Vec<usize> = (0..models.len()).collect();
     by_rank.sort_by_cached_key(|index| (!models[*index].is_complete(), rank(&models[*index])));
-    for index in by_rank {
+    for &index in &by_rank {
         names.entry(models[index].key.id.as_str().to_owned()).or_insert(index);
     }
     for (index, model) in models.iter().enumerate() {
@@ -25,6 +25,13 @@ pub fn index<R: Ord>(models: &[Found], rank: impl Fn(&Found) -> R) -> HashMap<St
     }
     for (index, model) in models.iter().enumerate() {
         names.entry(model.stem.clone()).or_insert(index);
+    }
+    for index in by_rank {
+        let model = &models[index];
+        if let Some(repository) = &model.repository {
+            names.entry(repository.clone()).or_insert(index);
+            names.entry(format!("{repository}:{}", model.key.variant)).or_insert(index);
+        }
     }
     names
 }
@@ -84,6 +91,25 @@ mod tests {
             &[("m", Some("m-UD-Q4_K_XL")), ("m:Q2_K", Some("m-Q2_K")), ("m-F16", Some("m-F16"))],
         );
         check(&["m-Q4_K_M-00001-of-00002", "m-F16"], &[("m", Some("m-F16")), ("m:Q4_K_M", Some("m-Q4_K_M"))]);
+    }
+
+    #[test]
+    fn a_repository_names_what_is_from_it() {
+        let file = |name: &str| File {
+            path: PathBuf::from(format!("/c/models--org--tiny-GGUF/snapshots/1/{name}")),
+            size: ByteCount::ZERO,
+        };
+        let files = [file("tiny-Q8_0.gguf"), file("tiny-Q4_K_M.gguf")];
+        let found = discover::in_hub_cache(Path::new("/c"), files, &std::collections::BTreeMap::new());
+        let models = discover::settle(found).models;
+        let names = index(&models, |model| everyday_rank(&model.key.variant));
+        for (name, stem) in [
+            ("org/tiny-GGUF", Some("tiny-Q4_K_M")),
+            ("org/tiny-GGUF:Q8_0", Some("tiny-Q8_0")),
+            ("org/tiny-GGUF:Q2_K", None),
+        ] {
+            assert_eq!(names.get(name).map(|index| models[*index].stem.as_str()), stem, "{name}");
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The arguments as they are typed. Their doc comments are the help.
 
 use std::convert::Infallible;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
@@ -114,6 +115,11 @@ pub(crate) enum Command {
         #[command(subcommand)]
         action: CatalogAction,
     },
+    /// List, make and delete API keys: once there is one without an end, models can be used only with a key
+    Keys {
+        #[command(subcommand)]
+        action: Option<KeysAction>,
+    },
     /// Print a configuration file with every setting, its documentation and its default
     Config,
     /// Print a script that teaches your shell the arguments of snug
@@ -138,6 +144,9 @@ pub(crate) struct ServeArgs {
     /// Port to listen on; 0 lets the system choose [default: 8787]
     #[arg(long, allow_hyphen_values = true)]
     pub(crate) port: Option<String>,
+    /// Port that answers too, for programs that look for Ollama at 11434 [default: none]
+    #[arg(long, value_name = "PORT")]
+    pub(crate) ollama_port: Option<String>,
     /// Folder for everything snug keeps [default: snug in the XDG data folder]
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<String>,
@@ -147,6 +156,9 @@ pub(crate) struct ServeArgs {
     /// File that keeps model configs which are added while snug runs [default: none, they are lost with it]
     #[arg(long, value_name = "FILE")]
     pub(crate) override_path: Option<String>,
+    /// A models.yaml: entries with a program and a port of their own, all started at once
+    #[arg(long, value_name = "FILE")]
+    pub(crate) models_yaml: Option<String>,
     /// A model's file or folder, in addition; may be repeated
     #[arg(long, value_name = "FILE")]
     pub(crate) model: Vec<String>,
@@ -279,6 +291,56 @@ pub(crate) enum CatalogAction {
         #[arg(long, value_name = "COUNT", default_value_t = 300)]
         limit: usize,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeysAction {
+    /// Make a key and print it, this once
+    Add(Box<KeyArgs>),
+    /// Delete a key: nobody is let through with it any more
+    Rm {
+        /// Its number, as in `snug keys`
+        id: i64,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct KeyArgs {
+    /// What to call it
+    pub(crate) label: String,
+    /// How long it lasts, such as 15m or 24h, which is the longest; it then needs --models or --deployments [default: for
+    /// ever]
+    #[arg(long, value_name = "TIME", value_parser = whole_seconds)]
+    pub(crate) ttl: Option<Duration>,
+    /// Models it may use, separated by commas: ids, or such as "qwen/*" [default: all]
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub(crate) models: Option<Vec<String>>,
+    /// Deployments it may use, separated by commas [default: all]
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub(crate) deployments: Option<Vec<i64>>,
+    /// Endpoints it may ask, separated by commas, such as chat_completions,embeddings [default: all]
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub(crate) endpoints: Option<Vec<String>>,
+    /// Whose it is
+    #[arg(long, value_name = "NAME")]
+    pub(crate) owner: Option<String>,
+    /// Requests within a minute
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) rpm: Option<u64>,
+    /// Tokens within a minute, of prompts and answers together
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) tpm: Option<u64>,
+    /// Tokens within 24 hours
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) tokens_per_day: Option<u64>,
+    /// Requests at once
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) max_in_flight: Option<u64>,
+}
+
+fn whole_seconds(text: &str) -> Result<Duration, String> {
+    let time = humantime::parse_duration(text).map_err(|error| format!("{error}; write such as 15m or 24h"))?;
+    if time.as_secs() >= 1 { Ok(time) } else { Err("it must be a second or more".to_owned()) }
 }
 
 #[derive(Debug, clap::Args)]

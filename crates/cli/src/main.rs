@@ -77,6 +77,7 @@ fn run(command: Command, settings: &Settings, printer: &Printer) -> Result<(), F
         Command::Rm { model } => wait(commands::rm::run(settings, printer, &model)),
         Command::Pin { model } => wait(commands::pin::run(&settings.client()?, printer, &model, true)),
         Command::Unpin { model } => wait(commands::pin::run(&settings.client()?, printer, &model, false)),
+        Command::Keys { action } => wait(commands::keys::run(action, &settings.client()?, printer)),
         Command::Unload { model } => wait(commands::unload::run(&settings.client()?, printer, &model)),
     }
 }

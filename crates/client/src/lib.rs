@@ -8,6 +8,7 @@ mod download;
 mod error;
 mod events;
 mod fit;
+mod keys;
 mod load;
 mod sse;
 

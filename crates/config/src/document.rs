@@ -18,6 +18,8 @@ pub(crate) const DEPTH_MAX: usize = 32;
 /// A value as it was written.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Value {
+    /// Nothing, where the reader was asked to keep it.
+    Null,
     /// `true`, `false`.
     Bool(bool),
     /// A whole number; wider than any setting, so that "too large" can say how large.

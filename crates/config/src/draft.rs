@@ -7,17 +7,23 @@ use std::path::{Path, PathBuf};
 use crate::Config;
 use crate::document::{self, Entry, Value};
 use crate::folders::Folders;
+use crate::models_yaml::{self, ModelsYaml};
 use crate::problem::{Place, Problem, Problems};
 use crate::section::Section;
-use crate::sections::{Engine, FolderKeys, Gateway, Hardware, Library, Logging, Model, Node, Server, Storage};
+use crate::sections::{
+    Engine, FolderKeys, Gateway, Hardware, Library, Logging, Model, Node, Provider, RequestLog, Route, Server, Storage,
+    Tracing,
+};
 use crate::setting::Context;
-use crate::sources::{DOORS, FILE_VARIABLE, Sources};
+use crate::sources::{DOORS, Sources};
 
 /// A configuration file is written by hand; anything larger is some other file.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
-/// The tables of the file besides `[[models]]`.
-const TABLES: [&str; 5] = ["engine", "gateway", "storage", "hardware", "logging"];
+/// The tables of the file.
+const TABLES: [&str; 7] = ["engine", "gateway", "storage", "hardware", "logging", "request_log", "tracing"];
+/// The tables that stand in it as often as wanted, and what one of them is.
+const LISTS: [(&str, &str); 3] = [("models", "model"), ("providers", "provider"), ("routes", "route")];
 
 /// Values so far.
 #[derive(Default)]
@@ -31,7 +37,12 @@ pub(crate) struct Draft {
     pub(crate) storage: Storage,
     pub(crate) hardware: Hardware,
     pub(crate) logging: Logging,
+    pub(crate) request_log: RequestLog,
+    pub(crate) tracing: Tracing,
     pub(crate) models: Vec<Model>,
+    pub(crate) providers: Vec<Provider>,
+    pub(crate) routes: Vec<Route>,
+    models_yaml: ModelsYaml,
     /// Key to the place of the value that won.
     places: BTreeMap<String, Place>,
     problems: Problems,
@@ -58,7 +69,7 @@ impl Draft {
             }
         }
         for path in &sources.flags.models {
-            let index = draft.new_model(&Place::Flag("--model"));
+            let index = draft.new_entry("models", &Place::Flag("--model"));
             let key = format!("models[{index}].path");
             draft.set(&key, &Value::Word(path.clone()), Place::Flag("--model"), &context);
         }
@@ -76,6 +87,18 @@ impl Draft {
         self.places.contains_key(key)
     }
 
+    /// Reads the router contract's file, if one is named by now.
+    pub(crate) fn read_models_yaml(&mut self, sources: &Sources) {
+        let Some(file) = self.library.models_yaml.clone() else { return };
+        match read_bounded(&file) {
+            Ok(text) => match models_yaml::read(&file, &text, sources.home().as_deref()) {
+                Ok(read) => self.models_yaml = read,
+                Err(problems) => self.problems.0.extend(problems),
+            },
+            Err(message) => self.report("models_yaml", message),
+        }
+    }
+
     /// The whole, if nothing was wrong.
     pub(crate) fn finish(mut self, sources: &Sources) -> Result<Config, Problems> {
         let folders = Folders::resolve(&self.folders, sources).map_err(|problem| self.problems.0.push(problem)).ok();
@@ -90,15 +113,20 @@ impl Draft {
                 storage: self.storage,
                 hardware: self.hardware,
                 logging: self.logging,
+                request_log: self.request_log,
+                tracing: self.tracing,
                 models: self.models,
+                providers: self.providers,
+                routes: self.routes,
+                models_yaml: self.models_yaml,
             }),
             _ => {
                 // Values are read before rules are checked; people read a file from its top.
-                self.problems.0.sort_by_key(|problem| match problem.place {
-                    Place::File { line, .. } => (0, line),
-                    Place::Variable(_) => (1, None),
-                    Place::Flag(_) => (2, None),
-                    Place::Default => (3, None),
+                self.problems.0.sort_by_key(|problem| match &problem.place {
+                    Place::File { file, line } => (0, file.clone(), *line),
+                    Place::Variable(_) => (1, PathBuf::new(), None),
+                    Place::Flag(_) => (2, PathBuf::new(), None),
+                    Place::Default => (3, PathBuf::new(), None),
                 });
                 Err(self.problems)
             }
@@ -139,11 +167,13 @@ impl Draft {
         for entry in entries {
             let place = at(entry.line);
             match (&entry.value, entry.key.as_str()) {
-                (Value::List(items), "models") => self.read_models(items, &place, at, context),
-                (_, "models") => {
-                    self.places.insert(entry.key.clone(), place);
-                    self.report("models", "must be a list of tables: begin each model with [[models]]");
-                }
+                (value, key) if let Some(&(list, one)) = LISTS.iter().find(|(list, _)| *list == key) => match value {
+                    Value::List(items) => self.read_list(list, one, items, &place, at, context),
+                    _ => {
+                        self.places.insert(entry.key.clone(), place);
+                        self.report(list, format!("must be a list of tables: begin each {one} with [[{list}]]"));
+                    }
+                },
                 (Value::Table(inner), table) if TABLES.contains(&table) => {
                     for entry in inner {
                         let key = format!("{table}.{}", entry.key);
@@ -182,24 +212,40 @@ impl Draft {
         Value::Table(sound)
     }
 
-    fn read_models(&mut self, items: &[Value], place: &Place, at: &dyn Fn(usize) -> Place, context: &Context<'_>) {
+    fn read_list(
+        &mut self,
+        list: &'static str,
+        one: &str,
+        items: &[Value],
+        place: &Place,
+        at: &dyn Fn(usize) -> Place,
+        context: &Context<'_>,
+    ) {
         for item in items {
             let Value::Table(entries) = item else {
-                let index = self.new_model(place);
-                self.report(&format!("models[{index}]"), "must be a table: begin each model with [[models]]");
+                let index = self.new_entry(list, place);
+                self.report(&format!("{list}[{index}]"), format!("must be a table: begin each {one} with [[{list}]]"));
                 continue;
             };
-            let index = self.new_model(&entries.first().map_or_else(|| place.clone(), |entry| at(entry.line)));
+            let index = self.new_entry(list, &entries.first().map_or_else(|| place.clone(), |entry| at(entry.line)));
             for entry in entries {
-                self.set(&format!("models[{index}].{}", entry.key), &entry.value, at(entry.line), context);
+                self.set(&format!("{list}[{index}].{}", entry.key), &entry.value, at(entry.line), context);
             }
         }
     }
 
-    fn new_model(&mut self, place: &Place) -> usize {
-        let index = self.models.len();
-        self.models.push(Model::default());
-        self.places.insert(format!("models[{index}]"), place.clone());
+    /// Adds an entry to one of [`LISTS`]; answers with its number.
+    fn new_entry(&mut self, list: &'static str, place: &Place) -> usize {
+        fn add<T: Default>(entries: &mut Vec<T>) -> usize {
+            entries.push(T::default());
+            entries.len() - 1
+        }
+        let index = match list {
+            "providers" => add(&mut self.providers),
+            "routes" => add(&mut self.routes),
+            _ => add(&mut self.models),
+        };
+        self.places.insert(format!("{list}[{index}]"), place.clone());
         index
     }
 
@@ -217,7 +263,15 @@ impl Draft {
             Some(("storage", key)) => self.storage.set(key, value, context),
             Some(("hardware", key)) => self.hardware.set(key, value, context),
             Some(("logging", key)) => self.logging.set(key, value, context),
-            // Only entries of [[models]] remain, and the one that is being read is the last.
+            Some(("request_log", key)) => self.request_log.set(key, value, context),
+            Some(("tracing", key)) => self.tracing.set(key, value, context),
+            // Only entries of the lists remain, and the one that is being read is the last.
+            Some((entry, key)) if entry.starts_with("providers[") => {
+                self.providers.last_mut().and_then(|provider| provider.set(key, value, context))
+            }
+            Some((entry, key)) if entry.starts_with("routes[") => {
+                self.routes.last_mut().and_then(|route| route.set(key, value, context))
+            }
             Some((_, key)) => self.models.last_mut().and_then(|model| model.set(key, value, context)),
         };
         self.places.insert(path.to_owned(), place);
@@ -231,15 +285,9 @@ impl Draft {
 
 /// The file to read, and where it was named.
 fn file(sources: &Sources) -> Option<(PathBuf, Place)> {
-    if let Some(file) = &sources.file {
-        return Some((file.clone(), Place::Flag("--config")));
-    }
-    if let Some(file) = sources.variable(FILE_VARIABLE) {
-        return Some((PathBuf::from(file), Place::Variable(FILE_VARIABLE)));
-    }
-    let usual = sources.xdg("XDG_CONFIG_HOME", ".config")?.join("snug/snug.toml");
-    let place = Place::File { file: usual.clone(), line: None };
-    usual.exists().then_some((usual, place))
+    let (file, place) = sources.named_file()?;
+    let is_usual = matches!(place, Place::File { .. });
+    (!is_usual || file.exists()).then_some((file, place))
 }
 
 fn read_bounded(file: &Path) -> Result<String, String> {
@@ -256,7 +304,8 @@ fn read_bounded(file: &Path) -> Result<String, String> {
 /// What to say of a key that does not exist: the one that was meant, if one is close.
 fn unknown(path: &str) -> String {
     let (table, key) = path.split_once('.').map_or(("", path), |(table, key)| (table, key));
-    let keys = [Server::KEYS, FolderKeys::KEYS, Library::KEYS, Node::KEYS, &TABLES, &["models"]];
+    let lists = LISTS.map(|(list, _)| list);
+    let keys = [Server::KEYS, FolderKeys::KEYS, Library::KEYS, Node::KEYS, &TABLES, &lists];
     let root = || keys.iter().copied().flatten();
     let tables = [
         ("engine", Engine::KEYS),
@@ -264,10 +313,14 @@ fn unknown(path: &str) -> String {
         ("storage", Storage::KEYS),
         ("hardware", Hardware::KEYS),
         ("logging", Logging::KEYS),
+        ("request_log", RequestLog::KEYS),
+        ("tracing", Tracing::KEYS),
     ];
     let here: Vec<&str> = match table {
         "" => root().copied().collect(),
         table if table.starts_with("models[") => Model::KEYS.to_vec(),
+        table if table.starts_with("providers[") => Provider::KEYS.to_vec(),
+        table if table.starts_with("routes[") => Route::KEYS.to_vec(),
         table => tables.iter().filter(|(name, _)| *name == table).flat_map(|(_, keys)| *keys).copied().collect(),
     };
     // The right name in the wrong place is the likelier slip than a misspelt one.

@@ -3,7 +3,10 @@
 use std::fmt::Write;
 
 use crate::section::Section;
-use crate::sections::{Engine, FolderKeys, Gateway, Hardware, Library, Logging, Model, Node, Server, Storage};
+use crate::sections::{
+    Engine, FolderKeys, Gateway, Hardware, Library, Logging, Model, Node, Provider, RequestLog, Route, Server, Storage,
+    Tracing,
+};
 use crate::sources::variables;
 
 /// The text of a `snug.toml` that says nothing but the defaults: every setting stands behind a `#`.
@@ -21,7 +24,11 @@ pub fn example() -> String {
     section::<Storage>(&mut text, Some("[storage]"));
     section::<Hardware>(&mut text, Some("[hardware]"));
     section::<Logging>(&mut text, Some("[logging]"));
+    section::<RequestLog>(&mut text, Some("[request_log]"));
+    section::<Tracing>(&mut text, Some("[tracing]"));
     section::<Model>(&mut text, Some("#[[models]]"));
+    section::<Provider>(&mut text, Some("#[[providers]]"));
+    section::<Route>(&mut text, Some("#[[routes]]"));
     text
 }
 

@@ -1,5 +1,8 @@
 //! What a configuration must obey beyond each value being of its kind: bounds, and settings that must agree.
 
+mod providers;
+mod routes;
+
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -8,6 +11,7 @@ use std::time::Duration;
 use types::{ByteCount, Mode, Pooling};
 
 use crate::draft::Draft;
+use crate::sources::Sources;
 use crate::words::{IdleUnload, StorageLimit};
 
 /// llama.cpp counts the tokens of all slots together in 32 signed bits.
@@ -58,8 +62,8 @@ const OWN_ARGUMENTS: &[(&[&str], &str)] = &[
     (&["-h", "--help", "--usage", "--version", "--list-devices"], "the engine would end at once"),
 ];
 
-/// Checks the whole draft and reports what is wrong with it.
-pub(crate) fn check(draft: &mut Draft) {
+/// Checks the whole draft and reports what is wrong with it. Keys that lie elsewhere are read here.
+pub(crate) fn check(draft: &mut Draft, sources: &Sources) {
     server(draft);
     library(draft);
     node(draft);
@@ -68,10 +72,14 @@ pub(crate) fn check(draft: &mut Draft) {
     storage(draft);
     hardware(draft);
     logging(draft);
+    request_log(draft);
+    tracing(draft);
     for index in 0..draft.models.len() {
         model(draft, index);
     }
     ids(draft);
+    providers::check(draft, sources);
+    routes::check(draft);
 }
 
 fn server(draft: &mut Draft) {
@@ -127,6 +135,8 @@ fn gateway(draft: &mut Draft) {
     within(draft, "gateway.max_connections", Some(draft.gateway.max_connections), 1..=1_000_000);
     within(draft, "gateway.max_waiting", Some(draft.gateway.max_waiting), 1..=1_000_000);
     within(draft, "gateway.max_in_flight", Some(draft.gateway.max_in_flight), 1..=1_000_000);
+    within(draft, "gateway.max_queued", Some(draft.gateway.max_queued), 0..=1_000_000);
+    times(draft, "gateway.queue_wait", draft.gateway.queue_wait, Duration::from_millis(1));
     times(draft, "gateway.max_wait", draft.gateway.max_wait, Duration::from_millis(1));
     times(draft, "gateway.shutdown_grace", draft.gateway.shutdown_grace, Duration::ZERO);
     times(draft, "gateway.engine_idle_timeout", draft.gateway.engine_idle_timeout, Duration::from_secs(1));
@@ -169,6 +179,44 @@ fn logging(draft: &mut Draft) {
     within(draft, "logging.retain_days", Some(draft.logging.retain_days), 1..=DAYS_MAX);
 }
 
+fn request_log(draft: &mut Draft) {
+    sizes(draft, "request_log.max_bytes", Some(draft.request_log.max_bytes), ByteCount::bytes(64 << 10));
+    if draft.request_log.bodies && draft.request_log.file.is_none() {
+        draft.report("request_log.bodies", "needs request_log.file: without it nothing is written");
+    }
+}
+
+fn tracing(draft: &mut Draft) {
+    within(draft, "tracing.sample", Some(draft.tracing.sample), 0.0..=1.0);
+    if draft.tracing.service_name.is_empty() || draft.tracing.service_name.len() > 255 {
+        draft.report("tracing.service_name", "must be 1 to 255 bytes");
+    }
+    let Some(endpoint) = draft.tracing.otlp_endpoint.clone() else { return };
+    if let Err(message) = address(&endpoint) {
+        draft.report("tracing.otlp_endpoint", message);
+    } else if endpoint.starts_with("https:") {
+        let message =
+            "must be reached by http; where it is elsewhere, run a collector on this machine that passes spans on";
+        draft.report("tracing.otlp_endpoint", message);
+    }
+}
+
+/// Whether a text is where an API is: scheme, host, port, and perhaps a path.
+fn address(text: &str) -> Result<(), String> {
+    let expected = "must be an address such as \"https://example.org/v1\"";
+    let (scheme, rest) = text.split_once("://").unwrap_or_default();
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    if authority.contains('@') {
+        return Err(format!("{expected}, without a user before its host"));
+    }
+    let odd = |c: char| c.is_whitespace() || c.is_control() || !c.is_ascii() || matches!(c, '?' | '#' | '\\');
+    let is_sound = matches!(scheme, "http" | "https") && is_origin(&format!("{scheme}://{authority}"));
+    if !is_sound || path.contains(odd) || text.len() > 2000 {
+        return Err(format!("{expected}, is \"{text}\""));
+    }
+    Ok(())
+}
+
 fn model(draft: &mut Draft, index: usize) {
     let key = |name: &str| format!("models[{index}].{name}");
     let model = draft.models[index].clone();
@@ -201,18 +249,27 @@ fn ids(draft: &mut Draft) {
     for index in 0..draft.models.len() {
         let Some(id) = draft.models[index].id.clone() else { continue };
         let key = format!("models[{index}].id");
-        let odd = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '?' | '#' | '\\');
-        if id.is_empty() || id.len() > 200 || id.contains(odd) {
-            draft.report(&key, "must be 1 to 200 bytes without blanks, `?`, `#` or `\\`");
-        } else if id.split('/').any(|part| matches!(part, "" | "." | "..")) {
-            draft.report(&key, "must not begin or end with `/`, nor have empty or dotted parts");
-        } else if RESERVED_IDS.contains(&id.as_str()) {
-            draft.report(&key, format!("\"{id}\" is a word of the API's own; choose another id"));
+        if let Some(message) = odd_id(&id) {
+            draft.report(&key, message);
         }
         if let Some(first) = seen.insert(id.clone(), index) {
             draft.report(&key, format!("\"{id}\" is taken by models[{first}]; every id must be its own"));
             seen.insert(id, first);
         }
+    }
+}
+
+/// What is wrong with an id that requests may name, if anything.
+fn odd_id(id: &str) -> Option<String> {
+    let odd = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '?' | '#' | '\\');
+    if id.is_empty() || id.len() > 200 || id.contains(odd) {
+        Some("must be 1 to 200 bytes without blanks, `?`, `#` or `\\`".to_owned())
+    } else if id.split('/').any(|part| matches!(part, "" | "." | "..")) {
+        Some("must not begin or end with `/`, nor have empty or dotted parts".to_owned())
+    } else if RESERVED_IDS.contains(&id) {
+        Some(format!("\"{id}\" is a word of the API's own; choose another id"))
+    } else {
+        None
     }
 }
 

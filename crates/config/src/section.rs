@@ -24,6 +24,9 @@ pub(crate) trait Section: Default {
     /// All about its keys, in the order of the declaration.
     fn keys() -> Vec<Key>;
 
+    /// The names of the keys that are not the same in `other`.
+    fn changes(&self, other: &Self) -> Vec<&'static str>;
+
     /// Sets one key; `None` if there is no such key.
     fn set(&mut self, key: &str, value: &Value, context: &Context<'_>) -> Option<Result<(), String>>;
 }
@@ -61,6 +64,11 @@ macro_rules! section {
                     default: $crate::setting::Setting::show(&default.$field),
                     example: [$($example,)? ""].first().copied().filter(|example| !example.is_empty()),
                 } ),+]
+            }
+
+            fn changes(&self, other: &Self) -> Vec<&'static str> {
+                let same = [$((stringify!($field), self.$field == other.$field)),+];
+                same.into_iter().filter_map(|(name, is_same)| (!is_same).then_some(name)).collect()
             }
 
             fn set(

@@ -1,17 +1,18 @@
 //! Every key there is: name, kind, default, and the words that users read about it.
 //!
 //! The keys of [`Server`], [`FolderKeys`], [`Library`] and [`Node`] stand at the top of the file; the others in a table of
-//! their own. Names and kinds of a few were settled by others: a file that the model server's contract describes is
+//! their own, those of [`Model`], [`Provider`] and [`Route`] as often as wanted. Names and kinds of a few were settled by others: a file that the model server's contract describes is
 //! read as it is, sizes in MB that are MiB and all.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use types::{Backend, ByteCount, CacheType, Mode, Pooling};
+use serde_json::{Map, Value};
+use types::{Backend, ByteCount, CacheType, Mode, Pooling, Secret};
 
 use crate::section::section;
-use crate::words::{IdleUnload, LogFilter, LogFormat, StorageLimit};
+use crate::words::{Dialect, IdleUnload, LogFilter, LogFormat, Spread, StorageLimit};
 
 section! {
     /// Where snug listens and whom it trusts.
@@ -20,6 +21,9 @@ section! {
         host: String = "0.0.0.0".to_owned(),
         /// TCP port to listen on; 0 lets the system choose one. Default: 8787.
         port: u16 = 8787,
+        /// Another TCP port that answers as the first does, for programs that look for Ollama at 11434; 0 lets the system
+        /// choose one. Default: none.
+        ollama_port: Option<u16> = None => "11434",
         /// Whether everybody on the network may manage models, not only programs on this machine. Default: no.
         insecure_lan: bool = false,
         /// Web pages of which sites may read our answers, such as `"https://chat.example.org"`; `"*"` for all, an empty
@@ -49,6 +53,9 @@ section! {
         /// File in which models configured over the API are kept; it is read after all others. Default: nowhere, they
         /// are gone when snug ends.
         override_path: Option<PathBuf> = None => r#""runtime_models.json""#,
+        /// The router contract's file of models, each with a program and a port of its own: `config/models.yaml`. Paths in
+        /// it are relative to its folder, else to the folder above. Default: none.
+        models_yaml: Option<PathBuf> = None => r#""config/models.yaml""#,
         /// Model that is loaded at the start. Default: none.
         default_model: Option<String> = None => r#""my-model""#,
         /// Variant that is taken of it. Default: the one that suits this machine best.
@@ -128,8 +135,12 @@ section! {
         /// How long a request waits for models in use to make room for its own; a load that goes on is waited for beyond
         /// that, up to engine.load_timeout. Default: 2m.
         max_wait: Duration = minutes(2),
-        /// How many requests one instance is given at once. Default: 256.
+        /// How many requests one instance is given at once; changed while snug runs, from its next load on. Default: 256.
         max_in_flight: u32 = 256,
+        /// How many more requests may wait for a place at one instance. Default: 1024.
+        max_queued: u32 = 1024,
+        /// How long a request waits for such a place. Default: 2m.
+        queue_wait: Duration = minutes(2),
         /// How long running requests may go on after snug was told to stop. Default: 30s.
         shutdown_grace: Duration = Duration::from_secs(30),
         /// How long an engine may send nothing before its request is given up. Default: 10m.
@@ -184,6 +195,30 @@ section! {
 }
 
 section! {
+    /// A line for each finished request, in a file.
+    pub struct RequestLog {
+        /// The file, one JSON object a line, readable by its user only. Default: none is written.
+        file: Option<PathBuf> = None => r#""/var/log/snug/requests.jsonl""#,
+        /// Whether it holds what was asked and answered, too, cut at 64 KiB each. Default: no.
+        bodies: bool = false,
+        /// Size at which the file is begun anew; one old file is kept. Default: 64M.
+        max_bytes: ByteCount = ByteCount::mib(64),
+    }
+}
+
+section! {
+    /// Spans of requests for an OpenTelemetry collector.
+    pub struct Tracing {
+        /// The collector, by HTTP. Default: none; nothing is sent.
+        otlp_endpoint: Option<String> = None => r#""http://127.0.0.1:4318""#,
+        /// What we are called there. Default: snug.
+        service_name: String = "snug".to_owned(),
+        /// Which share of requests is sent, 0 to 1; one whose sender has decided already follows that. Default: 1.
+        sample: f64 = 1.0,
+    }
+}
+
+section! {
     /// A model configured by hand. Whatever it leaves out comes from `[engine]` or from its file.
     pub struct Model {
         /// What requests call it. Default: the file's name without the quantisation.
@@ -212,6 +247,60 @@ section! {
         pinned: bool = false,
         /// More arguments for `llama-server`, after those of `[engine]`. Default: none.
         extra_args: Vec<String> = Vec::new(),
+    }
+}
+
+section! {
+    /// A service that runs models elsewhere. They are called `NAME/MODEL` here.
+    pub struct Provider {
+        /// What we call it: letters, digits, `.`, `_` and `-`. Required.
+        name: String = String::new() => r#""deepseek""#,
+        /// What it speaks: openai or anthropic. Default: openai.
+        kind: Dialect = Dialect::OpenAi,
+        /// Where it is; with openai including the `/v1`. Default: what the maker of the API has.
+        base_url: Option<String> = None => r#""https://api.deepseek.com/v1""#,
+        /// The key that it is sent. Write it here, or where one of the next two keys says. Default: none is sent.
+        api_key: Option<Secret> = None => r#""sk-...""#,
+        /// The environment variable that holds the key. Default: none.
+        api_key_env: Option<String> = None => r#""DEEPSEEK_API_KEY""#,
+        /// The file that holds the key. Default: none.
+        api_key_file: Option<PathBuf> = None => r#""/run/secrets/deepseek""#,
+        /// Its models, without NAME; an empty list asks the service for them now and then. Default: asked for.
+        models: Vec<String> = Vec::new(),
+        /// How long it may send nothing before its request is given up. Default: 10m.
+        idle_timeout: Duration = minutes(10),
+        /// How many requests it is given at once. Default: 256.
+        max_in_flight: u32 = 256,
+    }
+}
+
+section! {
+    /// One name for other models: another name for one, several to be tried in turn, several that share the requests.
+    pub struct Route {
+        /// What requests call it. Required.
+        id: String = String::new() => r#""assistant""#,
+        /// The models that it means, in order: ids, `PROVIDER/MODEL`, or ids of other routes. Required.
+        models: Vec<String> = Vec::new() => r#"["my-model", "deepseek/deepseek-chat"]"#,
+        /// What the order says: fallback tries the next where one fails, replicas shares requests among them. Default:
+        /// fallback.
+        spread: Spread = Spread::Fallback,
+        /// The system prompt of requests that have none. Default: none.
+        system: Option<String> = None => r#""You are brief.""#,
+        /// Fields of a request that are set where it does not have them. Default: none.
+        defaults: Map<String, Value> = Map::new() => r#"{ temperature = 0.2, top_p = 0.9 }"#,
+    }
+}
+
+impl Provider {
+    /// Where it is, without a slash at the end: as written, else where the maker of the API has it.
+    pub fn base_url(&self) -> &str {
+        self.base_url
+            .as_deref()
+            .unwrap_or(match self.kind {
+                Dialect::OpenAi => "https://api.openai.com/v1",
+                Dialect::Anthropic => "https://api.anthropic.com",
+            })
+            .trim_end_matches('/')
     }
 }
 

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use types::ByteCount;
+use serde_json::{Map, Value as Json};
+use types::{ByteCount, Secret};
 
 use crate::document::Value;
 
@@ -31,8 +32,9 @@ pub(crate) trait Word: Copy + PartialEq + 'static {
 }
 
 /// "must be A, is B", with B as it was written.
-fn must_be(expected: &str, value: &Value) -> String {
+pub(crate) fn must_be(expected: &str, value: &Value) -> String {
     let found = match value {
+        Value::Null => "null".to_owned(),
         Value::Bool(value) => value.to_string(),
         Value::Integer(value) => value.to_string(),
         Value::Other(text) | Value::Word(text) => text.clone(),
@@ -117,6 +119,68 @@ macro_rules! whole_number {
     )*};
 }
 whole_number!(u16, u32, u64);
+
+impl Setting for f64 {
+    fn read(value: &Value, _: &Context<'_>) -> Result<Self, String> {
+        number(value).and_then(|number| number.as_f64()).ok_or_else(|| must_be("a number", value))
+    }
+
+    fn show(&self) -> Option<String> {
+        Some(self.to_string())
+    }
+}
+
+/// The number that was written, as JSON has it.
+fn number(value: &Value) -> Option<serde_json::Number> {
+    match value {
+        Value::Integer(number) => {
+            i64::try_from(*number).map(Into::into).or_else(|_| u64::try_from(*number).map(Into::into)).ok()
+        }
+        Value::Other(text) | Value::Word(text) => serde_json::Number::from_f64(text.parse().ok()?),
+        _ => None,
+    }
+}
+
+/// What is wrong with it is said without it.
+impl Setting for Secret {
+    fn read(value: &Value, _: &Context<'_>) -> Result<Self, String> {
+        text(value).map(Self::new).ok_or_else(|| "must be text in quotes".to_owned())
+    }
+
+    fn show(&self) -> Option<String> {
+        None
+    }
+}
+
+/// Fields of a JSON object, of whatever kind.
+impl Setting for Map<String, Json> {
+    fn read(value: &Value, _: &Context<'_>) -> Result<Self, String> {
+        match value {
+            Value::Table(entries) => entries.iter().map(|entry| Ok((entry.key.clone(), json(&entry.value)?))).collect(),
+            _ => Err(must_be("a table of fields, such as { temperature = 0.2 }", value)),
+        }
+    }
+
+    fn show(&self) -> Option<String> {
+        Some("{}".to_owned())
+    }
+}
+
+/// A value as JSON has it; every language's values are nested at most [`crate::document::DEPTH_MAX`] deep.
+fn json(value: &Value) -> Result<Json, String> {
+    Ok(match value {
+        Value::Null => Json::Null,
+        Value::Bool(value) => Json::Bool(*value),
+        Value::Text(text) | Value::Word(text) => Json::String(text.clone()),
+        Value::Integer(_) | Value::Other(_) => {
+            number(value).map(Json::Number).ok_or_else(|| must_be("values that JSON has, too", value))?
+        }
+        Value::List(items) => Json::Array(items.iter().map(json).collect::<Result<_, _>>()?),
+        Value::Table(entries) => Json::Object(
+            entries.iter().map(|entry| Ok((entry.key.clone(), json(&entry.value)?))).collect::<Result<_, String>>()?,
+        ),
+    })
+}
 
 impl Setting for String {
     fn read(value: &Value, _: &Context<'_>) -> Result<Self, String> {

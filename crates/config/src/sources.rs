@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use crate::problem::Place;
+
 /// Everything [`crate::Config::load`] looks at. The caller gathers it, so that a test can too.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
@@ -24,12 +26,16 @@ pub struct Flags {
     pub host: Option<String>,
     /// `--port`.
     pub port: Option<String>,
+    /// `--ollama-port`.
+    pub ollama_port: Option<String>,
     /// `--data-dir`.
     pub data_dir: Option<String>,
     /// `--models-dir`.
     pub models_dir: Option<String>,
     /// `--override-path`.
     pub override_path: Option<String>,
+    /// `--models-yaml`.
+    pub models_yaml: Option<String>,
     /// `--memory`.
     pub memory: Option<String>,
     /// `--ram`.
@@ -72,17 +78,19 @@ pub(crate) struct Door {
 }
 
 /// The variable that names the file.
-pub(crate) const FILE_VARIABLE: &str = "SNUG_CONFIG";
+const FILE_VARIABLE: &str = "SNUG_CONFIG";
 
 /// Every environment variable of a key, and every flag: each is listed here and nowhere else.
 pub(crate) const DOORS: &[Door] = &[
     door("host", "SNUG_HOST", "--host", |flags| flags.host.clone()),
     door("port", "SNUG_PORT", "--port", |flags| flags.port.clone()),
+    door("ollama_port", "SNUG_OLLAMA_PORT", "--ollama-port", |flags| flags.ollama_port.clone()),
     door("insecure_lan", "SNUG_INSECURE_LAN", "--insecure-lan", |flags| switch(flags.insecure_lan)),
     door("data_dir", "SNUG_DATA_DIR", "--data-dir", |flags| flags.data_dir.clone()),
     door("models_dir", "SNUG_MODELS_DIR", "--models-dir", |flags| flags.models_dir.clone()),
     variable("hf_cache", "SNUG_HF_CACHE"),
     door("override_path", "SNUG_OVERRIDE_PATH", "--override-path", |flags| flags.override_path.clone()),
+    door("models_yaml", "SNUG_MODELS_YAML", "--models-yaml", |flags| flags.models_yaml.clone()),
     variable("default_model", "SNUG_DEFAULT_MODEL"),
     variable("default_variant", "SNUG_DEFAULT_VARIANT"),
     variable("max_concurrent_downloads", "SNUG_MAX_CONCURRENT_DOWNLOADS"),
@@ -103,6 +111,9 @@ pub(crate) const DOORS: &[Door] = &[
     door("logging.level", "SNUG_LOG", "--log-level", |flags| flags.log_level.clone()),
     door("logging.format", "SNUG_LOG_FORMAT", "--log-format", |flags| flags.log_format.clone()),
     variable("logging.directory", "SNUG_LOG_DIRECTORY"),
+    variable("request_log.file", "SNUG_REQUEST_LOG"),
+    variable("tracing.otlp_endpoint", "SNUG_OTLP_ENDPOINT"),
+    variable("tracing.service_name", "SNUG_SERVICE_NAME"),
 ];
 
 /// The environment variables of `snug serve`, each with the key it sets; `SNUG_CONFIG` names the file.
@@ -123,6 +134,23 @@ fn switch(given: bool) -> Option<String> {
 }
 
 impl Sources {
+    /// The configuration file: the one that was named, else the one in the usual place, which need not exist. Absolute.
+    pub fn file(&self) -> Option<PathBuf> {
+        self.named_file().map(|(file, _)| self.current_dir.join(file))
+    }
+
+    /// The same as it was named, and where that was.
+    pub(crate) fn named_file(&self) -> Option<(PathBuf, Place)> {
+        if let Some(file) = &self.file {
+            return Some((file.clone(), Place::Flag("--config")));
+        }
+        if let Some(file) = self.variable(FILE_VARIABLE) {
+            return Some((PathBuf::from(file), Place::Variable(FILE_VARIABLE)));
+        }
+        let usual = self.xdg("XDG_CONFIG_HOME", ".config")?.join("snug/snug.toml");
+        Some((usual.clone(), Place::File { file: usual, line: None }))
+    }
+
     /// The value of an environment variable; an empty one counts as not set.
     pub(crate) fn variable(&self, name: &str) -> Option<&str> {
         self.environment.get(name).map(String::as_str).filter(|value| !value.is_empty())

@@ -8,6 +8,7 @@ use types::{ByteCount, CacheType, Mode, Pooling};
 use crate::*;
 
 mod contract;
+mod remote;
 
 /// Sources with a home and nothing else.
 fn bare() -> Sources {
@@ -66,6 +67,7 @@ fn every_key_can_be_written() {
         r#"
         host = "127.0.0.1"
         port = 0
+        ollama_port = 11434
         data_dir = "~/snug"
         models_dir = "weights"
         hf_cache = false
@@ -100,6 +102,7 @@ fn every_key_can_be_written() {
     );
     let config = Config::load(&sources).unwrap_or_else(|problems| panic!("{problems}"));
     assert_eq!((config.server.host.as_str(), config.server.port), ("127.0.0.1", 0));
+    assert_eq!(config.server.ollama_port, Some(11434));
     assert_eq!(config.folders.data, Path::new("/home/ada/snug"));
     assert_eq!(config.folders.models, folder.path().join("weights"));
     assert_eq!(config.folders.hf_cache, None);
@@ -224,9 +227,11 @@ fn every_variable_and_flag_reaches_its_key() {
     sources.flags = Flags {
         host: Some("localhost".into()),
         port: Some("0".into()),
+        ollama_port: Some("11435".into()),
         data_dir: Some("data".into()),
         models_dir: Some("/m".into()),
         override_path: Some("added.json".into()),
+        models_yaml: None,
         memory: Some("2G".into()),
         ram: Some("3G".into()),
         max_context: Some("100".into()),
@@ -243,6 +248,7 @@ fn every_variable_and_flag_reaches_its_key() {
     };
     let config = Config::load(&sources).unwrap();
     assert_eq!((config.server.host.as_str(), config.server.port), ("localhost", 0));
+    assert_eq!(config.server.ollama_port, Some(11435));
     assert_eq!((config.folders.data.to_str(), config.folders.models.to_str()), (Some("/cwd/data"), Some("/m")));
     assert_eq!(config.library.override_path.as_deref(), Some(Path::new("/cwd/added.json")));
     assert_eq!((config.node.memory, config.node.ram), (Some(ByteCount::gib(2)), Some(ByteCount::gib(3))));
@@ -287,6 +293,36 @@ fn a_named_file_must_exist_and_the_usual_one_need_not() {
     std::fs::create_dir(folder.path().join("snug")).unwrap();
     std::fs::write(folder.path().join("snug/snug.toml"), "port = 9").unwrap();
     assert_eq!(Config::load(&sources).unwrap().server.port, 9);
+}
+
+#[test]
+fn a_models_yaml_is_read_wherever_it_is_named() {
+    let entry = "{id: a, backend: mlx, port: 8501, default_timeout: 1, quantization: 8bit, model_path: org/name}";
+    let (folder, mut sources) = written("snug.toml", "models_yaml = \"models.yaml\"");
+    let yaml = folder.path().join("models.yaml");
+    std::fs::write(&yaml, format!("models:\n  off: {entry}\n")).unwrap();
+    let read = Config::load(&sources).unwrap().models_yaml;
+    assert_eq!((&read.file, read.backends.len(), read.backends[0].role.as_str()), (&yaml, 1, "off"));
+
+    std::fs::write(&yaml, "models:\n  off: {}\n  on: 3\n").unwrap();
+    let expected = "models.yaml:2: models.off.id: is required\n\
+                    models.yaml:2: models.off.backend: is required\n\
+                    models.yaml:2: models.off.port: is required\n\
+                    models.yaml:2: models.off.default_timeout: is required\n\
+                    models.yaml:2: models.off.quantization: is required\n\
+                    models.yaml:3: models.on: must be a mapping of fields, is 3";
+    assert_eq!(report(&sources), expected);
+
+    std::fs::remove_file(&yaml).unwrap();
+    assert!(
+        report(&sources).starts_with("snug.toml:1: models_yaml: cannot read models.yaml: "),
+        "{}",
+        report(&sources)
+    );
+    sources.environment.insert("SNUG_MODELS_YAML".to_owned(), "gone.yaml".to_owned());
+    assert!(report(&sources).starts_with("SNUG_MODELS_YAML: cannot read /cwd/gone.yaml: "), "{}", report(&sources));
+    sources.flags.models_yaml = Some("/gone.yaml".to_owned());
+    assert!(report(&sources).starts_with("--models-yaml: cannot read /gone.yaml: "), "{}", report(&sources));
 }
 
 #[test]
@@ -350,11 +386,16 @@ fn the_example_says_nothing_but_the_defaults() {
     assert!(uncommented.contains("\nport = 8787\n") && uncommented.contains("\nmax_body = \"64M\"\n"), "{uncommented}");
     assert_eq!(load(&uncommented), Config::load(&bare()).unwrap());
 
-    // Every example is a value that can be written.
+    // Every example is a value that can be written; of a provider's key one place at a time.
     let everything: String = text
         .lines()
+        .filter(|line| !line.starts_with("#api_key_env") && !line.starts_with("#api_key_file"))
         .map(|line| line.strip_prefix('#').filter(|setting| !setting.starts_with(' ')).unwrap_or(line))
         .flat_map(|line| [line, "\n"])
         .collect();
-    assert_eq!(load(&everything).models.len(), 1);
+    let (folder, sources) = written("snug.toml", &everything);
+    std::fs::create_dir(folder.path().join("config")).unwrap();
+    std::fs::write(folder.path().join("config/models.yaml"), "models: {}").unwrap();
+    let config = Config::load(&sources).unwrap();
+    assert_eq!((config.models.len(), config.providers.len(), config.routes.len()), (1, 1, 1));
 }

@@ -148,6 +148,34 @@ impl Word for LogFormat {
     const ALL: &'static [(&'static str, Self)] = &[("text", Self::Text), ("json", Self::Json)];
 }
 
+/// What a provider speaks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Dialect {
+    /// OpenAI's API.
+    #[default]
+    OpenAi,
+    /// Anthropic's.
+    Anthropic,
+}
+
+impl Word for Dialect {
+    const ALL: &'static [(&'static str, Self)] = &[("openai", Self::OpenAi), ("anthropic", Self::Anthropic)];
+}
+
+/// What a route does with its models.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Spread {
+    /// The next is tried where one fails.
+    #[default]
+    Fallback,
+    /// Requests are shared among them.
+    Replicas,
+}
+
+impl Word for Spread {
+    const ALL: &'static [(&'static str, Self)] = &[("fallback", Self::Fallback), ("replicas", Self::Replicas)];
+}
+
 impl Word for Mode {
     const ALL: &'static [(&'static str, Self)] =
         &[("chat", Self::Chat), ("embedding", Self::Embedding), ("rerank", Self::Rerank)];

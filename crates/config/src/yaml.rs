@@ -1,7 +1,7 @@
 //! YAML 1.2 as the tree of [`crate::document`].
 //!
-//! Scalars are read by the core schema: `true` is true and `yes` is a text. Every alias is a copy of what it names, and
-//! how much all of them may add up to is bounded.
+//! Scalars are read by the core schema: `true` is true and `yes` is a text. Keys are texts, whatever they look like. Every
+//! alias is a copy of what it names, and how much all of them may add up to is bounded.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -13,10 +13,19 @@ use crate::document::{DEPTH_MAX, Entry, SyntaxError, Value};
 /// Values of a whole file, copies counted.
 const VALUES_MAX: usize = 100_000;
 
-/// Reads a file of one document, a mapping; an empty one says nothing.
+/// Reads a file of one document, a mapping; an empty one says nothing. A key whose value is `null` is not given.
 pub(crate) fn parse(text: &str) -> Result<Vec<Entry>, SyntaxError> {
+    read(text, false)
+}
+
+/// The same with every `null` as [`Value::Null`], for who has to tell a key without value from none.
+pub(crate) fn parse_with_nulls(text: &str) -> Result<Vec<Entry>, SyntaxError> {
+    read(text, true)
+}
+
+fn read(text: &str, keeps_nulls: bool) -> Result<Vec<Entry>, SyntaxError> {
     let mut parser = Parser::new_from_str(text);
-    let mut reader = Reader::default();
+    let mut reader = Reader { keeps_nulls, ..Reader::default() };
     while let Some(event) = parser.next_event() {
         let (event, span) = event.map_err(|error: ScanError| SyntaxError {
             line: Some(error.marker().line()),
@@ -55,6 +64,7 @@ struct Reader {
     anchors: BTreeMap<usize, Node>,
     values: usize,
     documents: usize,
+    keeps_nulls: bool,
 }
 
 impl Reader {
@@ -121,6 +131,10 @@ impl Reader {
         if anchor > 0 {
             self.anchors.insert(anchor, node.clone());
         }
+        let node = match node {
+            Node::Null if self.keeps_nulls && !self.open.is_empty() => Node::Is(Value::Null),
+            node => node,
+        };
         match (self.open.last_mut(), node) {
             (None, node) => self.root = Some(node),
             (Some(Open::List { items, .. }), Node::Is(value)) => items.push(value),

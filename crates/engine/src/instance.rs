@@ -6,7 +6,7 @@
 
 use std::future::Future;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::process::Stdio;
@@ -18,11 +18,11 @@ use tokio_util::task::TaskTracker;
 use types::{ByteCount, FailureClass, InstanceId, InstanceState, LoadFailure, LoadPhase, MemoryUse, ModelKey};
 
 use crate::lifecycle::{Effect, Event, Exit, Life, Patience, Phase, step};
-use crate::llama_cpp::{self, Diagnosis, Observation};
+use crate::llama_cpp::{Diagnosis, Observation};
 use crate::log_file::{LogFile, LogWatch};
 use crate::process::{Ended, Identity, Process, find_by_environment, resident_bytes};
 use crate::prompt_cache::{PromptCache, PromptCaches};
-use crate::{Record, Records, Spec, probe, slots, stable_hash};
+use crate::{Adapter, Programs, Record, Records, Spec, probe, slots, stable_hash};
 
 /// The engine's environment variable that names its instance: it finds engines whose process id was never written down.
 const INSTANCE_VARIABLE: &str = "SNUG_INSTANCE";
@@ -51,8 +51,8 @@ pub struct Launch {
     pub model: ModelKey,
     /// The context a caller asked for, for the failure report; `None` where nobody asked.
     pub context_requested: Option<u64>,
-    /// The engine program.
-    pub program: PathBuf,
+    /// The engine programs; which of them it needs, `spec` says.
+    pub programs: Programs,
     /// How it is started.
     pub spec: Spec,
     /// What it is expected to hold.
@@ -190,10 +190,10 @@ impl Instance {
     /// Takes over the engine that `record` tells of, if it still runs and serves; else ends what is left of it, forgets
     /// the record and returns `None`.
     ///
-    /// `program` is what it is started again with, should it crash.
+    /// `programs` are what it is started again with, should it crash.
     pub async fn adopt(
         record: Record,
-        program: PathBuf,
+        programs: Programs,
         policy: Policy,
         folders: Folders,
         tracker: &TaskTracker,
@@ -222,7 +222,7 @@ impl Instance {
             id: record.id,
             model: record.model,
             context_requested: None,
-            program,
+            programs,
             spec: record.spec,
             estimate: record.estimate,
         };
@@ -237,12 +237,13 @@ impl Instance {
         instance.ready_at = Some(Instant::now());
         instance.log = instance.open_log().map(|(log, _)| log);
         // Had the model's file changed since its start, this would be another folder than the one it saves into.
-        instance.prompt_cache = instance.folders.prompt_caches.of(&instance.launch.spec, &instance.launch.program);
+        instance.prompt_cache = instance.prompts();
         instance.process = Some(process);
         Some(instance.run(Event::Adopted, tracker))
     }
 
     fn new(launch: Launch, policy: Policy, folders: Folders) -> Self {
+        let launch_diagnosis = launch.spec.adapter.diagnosis();
         let (status, _) = watch::channel(Status {
             state: InstanceState::Starting,
             phase: None,
@@ -264,7 +265,7 @@ impl Instance {
             life: Life::new(),
             process: None,
             log: None,
-            diagnosis: Diagnosis::default(),
+            diagnosis: launch_diagnosis,
             port_taken: false,
             spawned_at: Instant::now(),
             ready_at: None,
@@ -476,7 +477,7 @@ impl Instance {
 
     /// Starts the process. Its event tells how that went.
     fn spawn(&mut self) -> Event {
-        self.diagnosis = Diagnosis::default();
+        self.diagnosis = self.launch.spec.adapter.diagnosis();
         self.port_taken = false;
         self.ready_at = None;
         self.spawned_at = Instant::now();
@@ -492,8 +493,7 @@ impl Instance {
                 Event::Spawned
             }
             Err(error) => {
-                let program = self.launch.program.display();
-                let message = format!("cannot start the engine {program}: {error}");
+                let message = format!("cannot start the engine: {error}");
                 self.fail(FailureClass::BackendError, message);
                 Event::SpawnFailed(FailureClass::BackendError)
             }
@@ -501,17 +501,24 @@ impl Instance {
     }
 
     fn try_spawn(&mut self) -> io::Result<Process> {
-        let address = free_address()?;
+        let program = self.launch.programs.of(&self.launch.spec.adapter).map_err(io::Error::other)?.to_owned();
+        let listen = match self.launch.spec.listen {
+            Some(listen) => still_free(listen)?,
+            None => free_address()?,
+        };
+        let address = reached_at(listen);
         self.status.send_modify(|status| status.address = Some(address));
         // Written before the process exists: should we be killed right after its start, it is found by its environment.
         self.write_record();
-        self.prompt_cache = self.folders.prompt_caches.of(&self.launch.spec, &self.launch.program);
+        self.prompt_cache = self.prompts();
         let slots_folder = self.prompt_cache.as_ref().and_then(|cache| {
             let failed = |error: &io::Error| tracing::warn!(model = %self.launch.model, %error, "prompts are not kept");
             cache.prepare().inspect_err(failed).ok()
         });
-        let mut command = tokio::process::Command::new(&self.launch.program);
-        command.args(llama_cpp::arguments(&self.launch.spec, address, slots_folder));
+        let Launch { spec, programs, .. } = &self.launch;
+        let arguments = spec.adapter.arguments(spec, programs, listen, slots_folder).map_err(io::Error::other)?;
+        let mut command = tokio::process::Command::new(&program);
+        command.args(arguments);
         command.stdin(Stdio::null()).process_group(0);
         command.env(INSTANCE_VARIABLE, self.launch.id.as_str());
         for (name, _) in std::env::vars_os() {
@@ -520,6 +527,7 @@ impl Instance {
                 command.env_remove(&name);
             }
         }
+        command.envs(spec.adapter.environment(spec));
         self.log = None;
         match self.open_log() {
             Some((mut log, writer)) => {
@@ -531,10 +539,16 @@ impl Instance {
                 command.stdout(Stdio::null()).stderr(Stdio::null());
             }
         }
-        let child = command.spawn()?;
+        let child =
+            command.spawn().map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", program.display())))?;
         let pid = child.id().ok_or(io::ErrorKind::NotFound)?;
         let identity = Identity::of(pid).unwrap_or(Identity { pid, started: String::new() });
         Ok(Process::Child { child, identity })
+    }
+
+    fn prompts(&self) -> Option<PromptCache> {
+        let Launch { spec, programs, .. } = &self.launch;
+        self.folders.prompt_caches.of(spec, programs.of(&spec.adapter).ok()?)
     }
 
     fn open_log(&self) -> Option<(LogFile, std::fs::File)> {
@@ -576,10 +590,14 @@ impl Instance {
                 // What it died of may have been among what was brought back.
                 self.prompt_cache.iter().for_each(PromptCache::forget_all);
             }
+            let port = self.launch.spec.listen.filter(|_| port_taken).map(taken);
             let when = if ready_for.is_some() { "while serving" } else { "while loading" };
-            let cause = self.diagnosis.cause().map(|cause| format!(": {cause}")).unwrap_or_default();
+            let cause =
+                port.as_deref().or(self.diagnosis.cause()).map(|cause| format!(": {cause}")).unwrap_or_default();
             self.fail(class, format!("the engine {how} {when}{cause}"));
         }
+        // On a port of its own it would only meet the same program again.
+        port_taken &= self.launch.spec.listen.is_none();
         Event::Exited(Exit { class, by_signal: ended.signal.is_some(), port_taken, ready_for })
     }
 
@@ -624,7 +642,8 @@ impl Instance {
     fn start_probe(&mut self) {
         let address = self.status.borrow().address;
         if let (Phase::Loading(_), Some(address)) = (self.life.phase, address) {
-            self.probe = Some(Box::pin(probe::is_healthy(address)));
+            let adapter = self.launch.spec.adapter.clone();
+            self.probe = Some(Box::pin(async move { probe::is_healthy(address, &adapter).await }));
         }
     }
 
@@ -708,12 +727,37 @@ fn log_name(model: &ModelKey) -> String {
 /// Whether the engine that was written down serves its model. One that is busy on a busy machine may need a moment, and a
 /// loaded model is worth it.
 async fn answers(record: &Record) -> bool {
+    let adapter: &Adapter = &record.spec.adapter;
     for _ in 0..ADOPTION_PROBES {
-        if probe::is_healthy(record.address).await && probe::serves(record.address, &record.spec.model).await {
+        let healthy = probe::is_healthy(record.address, adapter).await;
+        if healthy && (!adapter.names_its_file() || probe::serves(record.address, &record.spec.model).await) {
             return true;
         }
     }
     false
+}
+
+/// Where one that listens on `listen` is reached from here.
+fn reached_at(listen: SocketAddr) -> SocketAddr {
+    match listen.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => (Ipv4Addr::LOCALHOST, listen.port()).into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => (Ipv6Addr::LOCALHOST, listen.port()).into(),
+        _ => listen,
+    }
+}
+
+/// The address that was asked for, if nobody listens there. The engine may not notice: two programs of one user may
+/// share a port if both allow it, and then each gets some of the requests.
+fn still_free(listen: SocketAddr) -> io::Result<SocketAddr> {
+    match std::net::TcpListener::bind(listen) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(io::Error::new(error.kind(), taken(listen))),
+        Err(error) => Err(io::Error::new(error.kind(), format!("cannot listen on {listen}: {error}"))),
+        Ok(_) => Ok(listen),
+    }
+}
+
+fn taken(listen: SocketAddr) -> String {
+    format!("port {} on {} is taken by another program", listen.port(), listen.ip())
 }
 
 /// An address on loopback that nobody listens on now. Somebody may take it before the engine does; then the engine says

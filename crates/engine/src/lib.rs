@@ -13,6 +13,7 @@
 //!                       llama-server (own process group, writes its own log file, outlives us)
 //! ```
 
+pub mod adapter;
 mod instance;
 pub mod lifecycle;
 pub mod llama_cpp;
@@ -20,14 +21,18 @@ mod log_file;
 mod loopback;
 mod probe;
 mod process;
+mod programs;
 mod prompt_cache;
 mod record;
 mod slots;
 mod spec;
 mod stable_hash;
 
+pub use adapter::Adapter;
 pub use instance::{Folders, Handle, Instance, Launch, Policy, Status};
 pub use log_file::LogWatch;
+pub use probe::{Health, health};
+pub use programs::Programs;
 pub use prompt_cache::PromptCaches;
 pub use record::{Record, Records};
 pub use spec::Spec;

@@ -25,11 +25,25 @@ pub(crate) async fn post(address: SocketAddr, path: &str, json: String) -> Optio
     exchange(address, request.body(Full::from(json)).ok()?).await
 }
 
-async fn exchange(address: SocketAddr, mut request: Request<Full<Bytes>>) -> Option<(StatusCode, Bytes)> {
+fn told_whom(address: SocketAddr, mut request: Request<Full<Bytes>>) -> Option<Request<Full<Bytes>>> {
     let headers = request.headers_mut();
     headers.insert(HOST, address.to_string().try_into().ok()?);
     headers.insert(CONNECTION, http::HeaderValue::from_static("close"));
-    let stream = TcpStream::connect(address).await.ok()?;
+    Some(request)
+}
+
+async fn exchange(address: SocketAddr, request: Request<Full<Bytes>>) -> Option<(StatusCode, Bytes)> {
+    let request = told_whom(address, request)?;
+    exchange_on(TcpStream::connect(address).await.ok()?, request).await
+}
+
+/// `GET path` on a connection that is there already; `None` if there is no whole answer.
+pub(crate) async fn get_on(stream: TcpStream, path: &str) -> Option<(StatusCode, Bytes)> {
+    let address = stream.peer_addr().ok()?;
+    exchange_on(stream, told_whom(address, Request::get(path).body(Full::default()).ok()?)?).await
+}
+
+async fn exchange_on(stream: TcpStream, request: Request<Full<Bytes>>) -> Option<(StatusCode, Bytes)> {
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.ok()?;
     let exchange = async {
         let response = sender.send_request(request).await.ok()?;

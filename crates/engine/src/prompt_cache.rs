@@ -74,7 +74,7 @@ impl PromptCaches {
     /// That of a start; `None` where none is kept. The files are looked at now, so what is saved later belongs to what the
     /// engine has read, whatever became of the files meanwhile.
     pub(crate) fn of(&self, spec: &Spec, program: &Path) -> Option<PromptCache> {
-        if self.limit == ByteCount::ZERO || spec.mode != Mode::Chat {
+        if self.limit == ByteCount::ZERO || spec.mode != Mode::Chat || !spec.adapter.keeps_prompts() {
             return None;
         }
         let origin = Origin::of(spec, program)?;
@@ -229,9 +229,9 @@ impl Origin {
     fn of(spec: &Spec, program: &Path) -> Option<Self> {
         let files = [Some(spec.model.as_path()), spec.mmproj.as_deref(), Some(program)];
         let files = files.into_iter().flatten().map(Stamp::of).collect::<io::Result<_>>().ok()?;
-        // Where layers lie and what the engine is called change nothing in what it holds, and they differ from start to
-        // start.
-        Some(Self { spec: Spec { gpu_layers: 0, alias: String::new(), ..spec.clone() }, files })
+        // Where layers lie, where it listens and what the engine is called change nothing in what it holds, and they
+        // differ from start to start.
+        Some(Self { spec: Spec { gpu_layers: 0, listen: None, alias: String::new(), ..spec.clone() }, files })
     }
 
     /// Whether its files are as they were.
@@ -384,21 +384,8 @@ mod tests {
     }
 
     fn spec(folder: &Path) -> Spec {
-        Spec {
-            model: folder.join("m.gguf"),
-            mmproj: None,
-            alias: "m".into(),
-            mode: Mode::Chat,
-            context: 512,
-            slots: 2,
-            gpu_layers: 0,
-            cache_type_k: CacheType::F16,
-            cache_type_v: CacheType::F16,
-            embeddings: true,
-            pooling: None,
-            chat_template_file: None,
-            extra_args: vec![],
-        }
+        let model = folder.join("m.gguf");
+        Spec { alias: "m".into(), context: 512, slots: 2, embeddings: true, ..Spec::of(model) }
     }
 
     /// A folder with a model, an engine, and the caches of a machine.

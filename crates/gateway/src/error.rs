@@ -1,14 +1,21 @@
 //! The one mapping from what went wrong to what HTTP says.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use api::{ErrorBody, ErrorObject, ErrorType, LoadDetails};
 use axum::response::{IntoResponse, Response};
 use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Method, StatusCode};
+use keys::{Denied, Limited};
+use protocol::form::FormError;
+use protocol::scan::ScanError;
+use protocol::{Refused, messages, ollama};
 use route::Unavailable;
 use serde_json::{Value, json};
 use types::{ByteCount, LoadFailure, ModelKey};
+
+use crate::endpoint::Tongue;
 
 /// An error answer: OpenAI's error object, with the message again as `detail`.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,7 +29,7 @@ pub struct ApiError {
     /// For a person: what was wrong, with the value, and what would work.
     pub message: String,
     /// The request field at fault, if one is.
-    pub param: Option<&'static str>,
+    pub param: Option<Cow<'static, str>>,
     /// Reasons a program can act on.
     pub details: Option<Box<Value>>,
     /// Fields beside the error object, where a contract wants them there. An object.
@@ -64,6 +71,18 @@ impl ApiError {
         Self { allow: Some(allow), ..error }
     }
 
+    /// 400: no model was named.
+    pub(crate) fn missing_model() -> Self {
+        let message = "the request names no model: set `model` to an id that GET /v1/models lists";
+        Self::bad_request("missing_model", message).with_param("model")
+    }
+
+    /// 403: a key is not for this.
+    pub(crate) fn endpoint_not_allowed(path: &str) -> Self {
+        let message = format!("this API key is not for {path}");
+        Self::new(StatusCode::FORBIDDEN, ErrorType::PermissionError, "endpoint_not_allowed", message)
+    }
+
     /// 507: no room on disk. The figures stand both where programs of ours look and beside the error object.
     pub fn storage_full(
         model: &ModelKey,
@@ -85,8 +104,8 @@ impl ApiError {
 
     /// With the request field at fault.
     #[must_use]
-    pub fn with_param(self, param: &'static str) -> Self {
-        Self { param: Some(param), ..self }
+    pub fn with_param(self, param: impl Into<Cow<'static, str>>) -> Self {
+        Self { param: Some(param.into()), ..self }
     }
 
     /// With reasons a program can act on.
@@ -113,12 +132,26 @@ impl ApiError {
             error: ErrorObject {
                 message: self.message.clone(),
                 kind: self.kind,
-                param: self.param.map(str::to_owned),
+                param: self.param.as_deref().map(str::to_owned),
                 code: Some(self.code.to_owned()),
                 details: self.details.as_deref().cloned(),
             },
             detail: Some(self.message.clone()),
         }
+    }
+}
+
+impl ApiError {
+    /// The answer, in the words that a client expects.
+    pub(crate) fn into_response_in(self, tongue: Tongue) -> Response {
+        let body = match tongue {
+            Tongue::OpenAi => return self.into_response(),
+            Tongue::Anthropic => messages::error(self.status.as_u16(), &self.message),
+            Tongue::Ollama => ollama::error(&self.message),
+        };
+        let mut response = self.into_response();
+        *response.body_mut() = body.into();
+        response
     }
 }
 
@@ -140,6 +173,56 @@ impl IntoResponse for ApiError {
             headers.insert(ALLOW, HeaderValue::from_static(allow));
         }
         response
+    }
+}
+
+impl From<Denied> for ApiError {
+    fn from(denied: Denied) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, ErrorType::AuthenticationError, denied.code(), denied.to_string())
+    }
+}
+
+impl From<Limited> for ApiError {
+    fn from(limited: Limited) -> Self {
+        let details = json!({
+            "limit": limited.what.as_str(),
+            "value": limited.what.value(),
+            "reset_after_s": limited.reset_after.as_secs_f64(),
+        });
+        Self::new(StatusCode::TOO_MANY_REQUESTS, ErrorType::RateLimitError, Limited::CODE, limited.to_string())
+            .with_details(details)
+            .with_retry_after(limited.reset_after)
+    }
+}
+
+impl From<ScanError> for ApiError {
+    fn from(error: ScanError) -> Self {
+        let message = error.to_string();
+        match error {
+            ScanError::Empty | ScanError::NotAnObject => Self::bad_request("invalid_json", message),
+            ScanError::Syntax(syntax) => Self::bad_request("invalid_json", message)
+                .with_details(json!({ "line": syntax.line(), "column": syntax.column() })),
+            ScanError::TooManyFields => Self::bad_request("invalid_request", message),
+            ScanError::ModelTwice | ScanError::ModelNoText => {
+                Self::bad_request("invalid_request", message).with_param("model")
+            }
+        }
+    }
+}
+
+impl From<FormError> for ApiError {
+    fn from(error: FormError) -> Self {
+        Self::bad_request("invalid_form", error.to_string())
+    }
+}
+
+impl From<Refused> for ApiError {
+    fn from(refused: Refused) -> Self {
+        let error = Self::bad_request("invalid_request", refused.message);
+        match refused.param {
+            None => error,
+            Some(param) => error.with_param(param),
+        }
     }
 }
 
@@ -177,6 +260,11 @@ impl From<Unavailable> for ApiError {
             Unavailable::QueueFull { waiting, limit, retry_after } => Self::unavailable("queue_full", message)
                 .with_details(json!({ "waiting": waiting, "limit": limit }))
                 .with_retry_after(retry_after),
+            Unavailable::Busy { target } => {
+                Self::new(StatusCode::TOO_MANY_REQUESTS, ErrorType::RateLimitError, "queue_full", message)
+                    .with_details(json!({ "in_flight": target.load().in_flight, "limit": target.limit() }))
+                    .with_retry_after(Duration::from_secs(1))
+            }
             Unavailable::StillLoading { model, state, waited, retry_after } => {
                 let waited_ms = u64::try_from(waited.as_millis()).unwrap_or(u64::MAX);
                 Self::unavailable("model_loading", message)

@@ -1,240 +1,360 @@
-//! One request, from its body to the head of the engine's answer.
+//! One request, from its head to the head of an answer: whom it is put to, and what happens when that one cannot answer.
+//!
+//! ```text
+//!   Ask ─▶ meaning of its name ─┬─ one who may answer ──────────────────────────────────────────▶ Reply, or why not
+//!                               └─ several: each step in order, in it one replica after the other,
+//!                                  until one begins its answer ───────────────────────────────▶ Reply, or the last failure
+//! ```
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use api::ErrorType;
 use axum::extract::Request;
-use axum::response::{IntoResponse as _, Response};
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use http::uri::PathAndQuery;
-use http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
-use http_body_util::Full;
-use hyper::body::Incoming;
-use route::{Lease, Listing, Target};
-use types::Provider;
+use axum::response::Response;
+use balance::NoChoice;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use keys::Caller;
+use protocol::ollama::{KeepAlive, What};
+use route::{Chain, Keep, Local, Meaning, Member, Rewrite};
 
-use crate::metrics::{Endpoint, Outcome, Tally};
-use crate::pool::{Connection, SendError};
-use crate::relay::Relay;
+use crate::ask::Ask;
+use crate::attempt::Failure;
+use crate::endpoint::Endpoint;
+use crate::pool::Fault;
+use crate::reply::Reply;
 use crate::router::Gateway;
-use crate::{ApiError, RequestId, X_REQUEST_ID, body, headers, mock, models, routing};
+use crate::tally::Tally;
+use crate::{ApiError, RequestId, X_REQUEST_ID, body, headers, models};
 
-const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+/// Who answered, where that is not plain from the request.
+const X_SNUG_MODEL: HeaderName = HeaderName::from_static("x-snug-model");
+/// Who was asked before and could not answer: `a (503), b (model_load_error)`.
+const X_SNUG_FALLBACK: HeaderName = HeaderName::from_static("x-snug-fallback");
 
-const EVENT_STREAM: &[u8] = b"text/event-stream";
+/// Longest text of [`X_SNUG_FALLBACK`].
+const TRAIL_MAX: usize = 1000;
 
-/// How long to wait before asking an engine again that has too much to do or has just died.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
-
-/// A dead engine's target is closed within milliseconds of its death; so long is waited for that at most.
-const DEATH_SEEN_WITHIN: Duration = Duration::from_secs(1);
-
-/// Answers a request with what the engine of its model says.
+/// Answers a request.
 pub(crate) async fn forward(gateway: Arc<Gateway>, endpoint: Endpoint, request: Request) -> Response {
     let id = RequestId::of(request.headers());
-    let mut tally = Tally::open(&gateway.metrics, endpoint);
-    let mut response = match gateway.ask(endpoint, &id, request, &mut tally).await {
-        Ok(Answered::Engine(answer)) => answer.relay(gateway, tally),
-        Ok(Answered::Mock(answer)) => answer.respond(gateway, tally),
+    let mut tally = Tally::open(&gateway, endpoint, &id, request.headers());
+    let mut clock = Clock::default();
+    let mut response = match gateway.answer(endpoint, &id, request, &mut tally, &mut clock).await {
+        Ok(reply) => reply.respond(gateway, tally, clock.overhead()),
         Err(error) => {
-            tally.close(Outcome::from(error.status), Instant::now());
-            error.into_response()
+            tally.refuse(error.status);
+            error.into_response_in(endpoint.tongue())
         }
     };
     response.headers_mut().insert(X_REQUEST_ID, id.into_header());
     response
 }
 
-/// Whose answer it is.
-enum Answered {
-    Engine(Answer),
-    Mock(Box<mock::Answer>),
+/// What we took ourselves, of the time since the body was read.
+#[derive(Default)]
+pub(crate) struct Clock {
+    read: Option<Instant>,
+    /// For loads, for a turn, for the answer's head.
+    waited: Duration,
 }
 
-/// Who is to answer.
-enum Answerer {
-    /// An engine of this machine: the ready one, if there is one.
-    Engine(Option<Arc<Target>>),
-    Mock(Arc<Listing>),
+impl Clock {
+    /// Time from `since` until now was not ours.
+    pub(crate) fn waited(&mut self, since: Instant) {
+        self.waited += since.elapsed();
+    }
+
+    fn overhead(&self) -> Duration {
+        self.read.map_or(Duration::ZERO, |read| read.elapsed().saturating_sub(self.waited))
+    }
 }
 
-/// The head of an engine's answer, and what its body will come through.
-struct Answer {
-    response: http::Response<Incoming>,
-    connection: Box<Connection>,
-    lease: Lease,
-    /// What we took before the engine got the request.
-    before: Duration,
-    /// When the head had come.
-    begun: Instant,
+/// Those who were asked in vain.
+#[derive(Default)]
+struct Trail {
+    told: String,
+    /// The last answer that says of a failure; it is as good as any if nobody has a better one.
+    reply: Option<Reply>,
+    error: Option<ApiError>,
 }
 
 impl Gateway {
-    async fn ask(
-        &self,
+    async fn answer(
+        self: &Arc<Self>,
         endpoint: Endpoint,
         id: &RequestId,
         request: Request,
         tally: &mut Tally,
-    ) -> Result<Answered, ApiError> {
+        clock: &mut Clock,
+    ) -> Result<Reply, ApiError> {
         let (head, body) = request.into_parts();
-        let body = body::read(&head.headers, body, &self.limits).await?;
-        let read = Instant::now();
-        let name = routing::model_name(&body)?;
-        let target = match self.answerer(&name, tally)? {
-            Answerer::Engine(target) => target,
-            Answerer::Mock(listing) => {
-                return mock::Answer::to(endpoint, &listing, &name, &body).map(Box::new).map(Answered::Mock);
+        let caller = self.admit(endpoint, &head.headers, tally)?;
+        let limits = self.limits.now();
+        let body = if endpoint.is_look() { Bytes::new() } else { body::read(&head.headers, body, &limits).await? };
+        clock.read = Some(Instant::now());
+        tally.asked(&body, limits.bodies_kept);
+        let mut ask = Ask::read(endpoint, &head, &body, id, &caller, &limits)?;
+        if ask.name.is_empty() && endpoint.may_leave_out_model() {
+            ask.name = self.only_model()?.into();
+        }
+        self.check_scope(&caller, &ask.name)?;
+        if let Some(done) = self.keep(&ask).await? {
+            return Ok(done);
+        }
+        let meaning = self.directory.current().meaning(&ask.name);
+        let mut reply = match meaning {
+            None => {
+                let local = Local { name: ask.name.as_ref().to_owned(), ..Local::default() };
+                self.local(&ask, &local, &Rewrite::default(), true, tally, clock)
+                    .await
+                    .map_err(|failure| failure.error)?
             }
+            Some(Meaning::Chain(chain)) => self.through(&ask, &chain, tally, clock).await?,
+            Some(Meaning::Ambiguous { candidates }) => return Err(ambiguous(&ask.name, &candidates)),
+            Some(Meaning::Disabled) => return Err(disabled(&ask.name)),
+            Some(Meaning::Failed { reason }) => return Err(unusable(&ask.name, &reason)),
         };
-        let (mut lease, waited) = self.lease(&name, target, tally).await?;
+        let settling = Instant::now();
+        reply.settle(&self.pool).await.map_err(|fault| bad_answer(&ask.name, &fault))?;
+        clock.waited(settling);
+        Ok(reply)
+    }
 
-        let uri = target_uri(endpoint, &head.uri);
-        let request = |host: &HeaderValue| {
-            let mut request = http::Request::new(Full::new(body.clone()));
-            *request.method_mut() = Method::POST;
-            *request.uri_mut() = uri.clone();
-            let mut headers = headers::towards_engine(&head.headers);
-            headers.insert(http::header::HOST, host.clone());
-            headers.insert(X_REQUEST_ID, id.clone().into_header());
-            *request.headers_mut() = headers;
-            request
-        };
-        let sending = Instant::now();
-        let before = sending.duration_since(read).saturating_sub(waited);
-        let mut sent = self.pool.send(lease.target().address(), sending, &request).await;
-        if let Err(SendError::Connect { .. } | SendError::Broken { .. }) = sent
-            && is_gone(lease.target()).await
+    /// Through the steps of a route, until somebody begins an answer.
+    async fn through(
+        self: &Arc<Self>,
+        ask: &Ask<'_>,
+        chain: &Chain,
+        tally: &mut Tally,
+        clock: &mut Clock,
+    ) -> Result<Reply, ApiError> {
+        if let [step] = chain.steps.as_slice()
+            && let [member] = step.members.as_slice()
         {
-            // The engine has died and nothing of an answer was seen: the request waits for its next start like any
-            // other. Once: should it be this request that kills engines, the loop is cut here.
-            drop(lease);
-            (lease, _) = self.lease(&name, None, tally).await?;
-            sent = self.pool.send(lease.target().address(), Instant::now(), &request).await;
+            let reply = self.member(ask, member, &chain.rewrite, true, tally, clock).await;
+            return reply.map(|reply| named(reply, member)).map_err(|failure| failure.error);
         }
-        let (response, connection) = sent.map_err(|error| unanswered(&error, lease.target(), id))?;
-        Ok(Answered::Engine(Answer { response, connection, lease, before, begun: Instant::now() }))
+        let prefix = ask.conversation();
+        let mut trail = Trail::default();
+        for (number, step) in chain.steps.iter().enumerate() {
+            let spread = self.spreads().of(chain, number);
+            let mut tried = Vec::new();
+            while tried.len() < step.members.len() {
+                let loads = step.members.iter().map(|member| self.load_of(member));
+                let attempt = match spread.choose(loads, &prefix, &tried) {
+                    Ok(attempt) => attempt,
+                    Err(NoChoice::AllOpen { until }) => {
+                        trail.all_failed_lately(chain, until);
+                        break;
+                    }
+                    // One that is not loaded is loaded for this request.
+                    Err(NoChoice::NoneReady) => {
+                        let index = (0..step.members.len()).find(|index| !tried.contains(index));
+                        spread.attempt(index.unwrap_or_default(), Instant::now())
+                    }
+                };
+                let member = &step.members[attempt.index];
+                tried.push(attempt.index);
+                let outcome = match self.member(ask, member, &chain.rewrite, false, tally, clock).await {
+                    // Until its first byte somebody else may be asked.
+                    Ok(mut reply) if reply.status.is_success() => {
+                        let begun = Instant::now();
+                        let first = reply.begin().await;
+                        clock.waited(begun);
+                        first.map(|()| reply).map_err(|fault| Failure::broken(member, &fault))
+                    }
+                    outcome => outcome,
+                };
+                match outcome {
+                    Ok(reply) if speaks_of_failure(reply.status) => {
+                        attempt.failed();
+                        trail.answered(member, reply);
+                    }
+                    Ok(reply) => {
+                        attempt.succeeded();
+                        return Ok(trail.told_in(named(reply, member)));
+                    }
+                    Err(failure) if failure.is_ours_to_mend => {
+                        attempt.failed();
+                        trail.failed(member, failure.error);
+                    }
+                    Err(failure) => return Err(failure.error),
+                }
+            }
+        }
+        trail.end()
     }
 
-    /// Who answers for the model with this name.
-    fn answerer(&self, name: &str, tally: &mut Tally) -> Result<Answerer, ApiError> {
+    /// Puts a request to one who may answer; `alone` if there is nobody else.
+    async fn member(
+        self: &Arc<Self>,
+        ask: &Ask<'_>,
+        member: &Member,
+        rewrite: &Rewrite,
+        alone: bool,
+        tally: &mut Tally,
+        clock: &mut Clock,
+    ) -> Result<Reply, Failure> {
+        match member {
+            Member::Local(local) => self.local(ask, local, rewrite, alone, tally, clock).await,
+            Member::Remote(remote) => self.remote(ask, remote, rewrite, tally, clock).await,
+        }
+    }
+
+    /// Lets a request in, or says why not.
+    fn admit(&self, endpoint: Endpoint, headers: &HeaderMap, tally: &mut Tally) -> Result<Caller, ApiError> {
+        let caller = self.keys.check(headers::presented_key(headers))?;
+        if !caller.may_use_endpoint(endpoint.label()) {
+            return Err(ApiError::endpoint_not_allowed(endpoint.path()));
+        }
+        let permit = caller.admit(SystemTime::now())?;
+        tally.set_caller(caller.clone(), permit);
+        Ok(caller)
+    }
+
+    /// To whom a key is not for this model, it does not exist.
+    fn check_scope(&self, caller: &Caller, name: &str) -> Result<(), ApiError> {
+        let is_in_scope = caller.may_use_model(name) || {
+            let routes = self.table.current();
+            routes.by_name.get(name).is_some_and(|route| caller.may_use_model(&route.listing.id))
+        };
+        if is_in_scope { Ok(()) } else { Err(models::unknown_to(self, caller, name)) }
+    }
+
+    /// Does what an Ollama client says of how long its model is to stay loaded, and answers it if that was all.
+    async fn keep(self: &Arc<Self>, ask: &Ask<'_>) -> Result<Option<Reply>, ApiError> {
+        let Some(wish) = ask.wish()? else { return Ok(None) };
+        let (done, is_to_load) = match wish.what {
+            What::Ask { .. } => (None, wish.keep_alive.is_some()),
+            What::Load { done } => (Some(done), true),
+            What::Unload { done } => (Some(done), false),
+        };
+        if is_to_load && self.table.current().by_name.contains_key(ask.name.as_ref()) {
+            // Held while it is said how long the model stays: it might leave in between.
+            let _lease = self.activate.activate(&ask.name).await?;
+            let keep = wish.keep_alive.map(|keep| match keep {
+                KeepAlive::For(limit) => Keep::For(limit),
+                KeepAlive::Forever => Keep::Forever,
+            });
+            if let Some(keep) = keep {
+                self.activate.keep(&ask.name, keep).await;
+            }
+        } else if done.is_some() {
+            if !self.table.current().by_name.contains_key(ask.name.as_ref()) {
+                return Err(models::unknown(self, &ask.name));
+            }
+            self.activate.keep(&ask.name, Keep::For(Duration::ZERO)).await;
+        }
+        Ok(done.map(|done| Reply::ours(done, &ask.name)))
+    }
+
+    /// The model that is meant where a request names none.
+    fn only_model(&self) -> Result<String, ApiError> {
         let routes = self.table.current();
-        let route = routes.by_name.get(name).ok_or_else(|| models::unknown(self, name))?;
-        tally.set_model(&route.listing.id);
-        match route.provider {
-            Provider::Llama => Ok(Answerer::Engine(route.target.clone())),
-            Provider::Mock => Ok(Answerer::Mock(Arc::clone(&route.listing))),
-            provider => Err(not_called_yet(&route.listing.id, provider)),
-        }
-    }
-
-    /// A lease on an engine of the model with this name, on `target` if it gives one, and how long it was waited for.
-    async fn lease(
-        &self,
-        name: &str,
-        target: Option<Arc<Target>>,
-        tally: &Tally,
-    ) -> Result<(Lease, Duration), ApiError> {
-        if let Some(target) = target {
-            let limit = self.limits.max_in_flight;
-            if let Some(lease) = target.lease(limit) {
-                return Ok((lease, Duration::ZERO));
-            }
-            if !target.is_closed() {
-                return Err(too_many(&target, limit));
-            }
-        }
-        let _waiting = tally.wait();
-        let begun = Instant::now();
-        let lease = self.activate.activate(name).await?;
-        Ok((lease, begun.elapsed()))
-    }
-}
-
-impl Answer {
-    /// The answer for the client, whose body comes as the engine sends it.
-    fn relay(self, gateway: Arc<Gateway>, tally: Tally) -> Response {
-        let (head, body) = self.response.into_parts();
-        let mut headers = headers::towards_client(&head.headers);
-        let is_event_stream = headers
-            .get(CONTENT_TYPE)
-            .and_then(|kind| kind.as_bytes().get(..EVENT_STREAM.len()))
-            .is_some_and(|kind| kind.eq_ignore_ascii_case(EVENT_STREAM));
-        if is_event_stream {
-            // Room for an error event after what the engine announced.
-            headers.remove(CONTENT_LENGTH);
-        }
-        let metrics = gateway.metrics.clone();
-        let relay = Relay::new(gateway, body, self.connection, self.lease, tally, head.status, is_event_stream);
-        let mut response = Response::new(axum::body::Body::new(relay));
-        *response.status_mut() = head.status;
-        let overhead = self.before + self.begun.elapsed();
-        metrics.overhead(overhead);
-        headers.append(SERVER_TIMING, timing(overhead));
-        *response.headers_mut() = headers;
-        response
-    }
-}
-
-/// Whether whoever looks after the engine has seen that it is dead, or sees it in a moment.
-async fn is_gone(target: &Target) -> bool {
-    tokio::time::timeout(DEATH_SEEN_WITHIN, target.closed()).await.is_ok()
-}
-
-/// The engine's path is ours without a slash at the end; the query goes along.
-fn target_uri(endpoint: Endpoint, uri: &Uri) -> Uri {
-    match uri.path_and_query() {
-        Some(path_and_query) if uri.path() == endpoint.path() => Uri::from(path_and_query.clone()),
-        _ => {
-            let query = uri.query().map(|query| format!("{}?{query}", endpoint.path()));
-            let path_and_query = query.and_then(|text| PathAndQuery::try_from(text).ok());
-            Uri::from(path_and_query.unwrap_or_else(|| PathAndQuery::from_static(endpoint.path())))
+        let loaded: Vec<_> = routes.listed.iter().filter(|model| model.state == "Loaded").collect();
+        match (loaded.as_slice(), routes.listed.as_slice()) {
+            ([only], _) => Ok(only.id.clone()),
+            (_, [only]) => Ok(only.id.clone()),
+            _ => Err(ApiError::missing_model()),
         }
     }
 }
 
-fn timing(overhead: Duration) -> HeaderValue {
-    let micros = overhead.as_micros();
-    let text = format!("snug;dur={}.{:03}", micros / 1000, micros % 1000);
-    HeaderValue::try_from(text).expect("letters, digits and punctuation")
+impl Trail {
+    fn tell(&mut self, member: &Member, what: &str) {
+        if self.told.len() < TRAIL_MAX {
+            let gap = if self.told.is_empty() { "" } else { ", " };
+            self.told.push_str(&format!("{gap}{} ({what})", name_of(member)));
+        }
+    }
+
+    fn answered(&mut self, member: &Member, reply: Reply) {
+        self.tell(member, reply.status.as_str());
+        self.reply = Some(reply);
+        self.error = None;
+    }
+
+    fn failed(&mut self, member: &Member, error: ApiError) {
+        self.tell(member, error.code);
+        self.error = Some(error);
+        self.reply = None;
+    }
+
+    fn all_failed_lately(&mut self, chain: &Chain, until: Instant) {
+        if self.reply.is_some() || self.error.is_some() {
+            return;
+        }
+        let wait = until.saturating_duration_since(Instant::now());
+        let message = format!("all who answer for {} have failed lately and are left alone for a moment", chain.id);
+        self.error = Some(ApiError::unavailable("deployment_unreachable", message).with_retry_after(wait));
+    }
+
+    /// An answer, with those who were asked before in its head.
+    fn told_in(self, mut reply: Reply) -> Reply {
+        let ascii: String = self.told.chars().filter(|c| (' '..='~').contains(c)).collect();
+        if let Ok(value) = HeaderValue::try_from(ascii)
+            && !self.told.is_empty()
+        {
+            reply.headers.insert(X_SNUG_FALLBACK, value);
+        }
+        reply
+    }
+
+    /// Nobody answered.
+    fn end(mut self) -> Result<Reply, ApiError> {
+        if let Some(reply) = self.reply.take() {
+            return Ok(self.told_in(reply));
+        }
+        let nobody = || ApiError::unavailable("deployment_unreachable", "nobody can answer for this model now");
+        let error = self.error.take().unwrap_or_else(nobody);
+        let mut details = error.details.as_deref().cloned().unwrap_or_else(|| serde_json::json!({}));
+        details["tried"] = self.told.into();
+        Err(error.with_details(details))
+    }
 }
 
-fn not_called_yet(model: &str, provider: Provider) -> ApiError {
+/// Whether another may do better: whoever says so is broken, too busy, or does not let us in.
+fn speaks_of_failure(status: StatusCode) -> bool {
+    status.is_server_error() || matches!(status.as_u16(), 401 | 402 | 403 | 404 | 408 | 429)
+}
+
+/// An answer, with the name of who gave it.
+fn named(mut reply: Reply, member: &Member) -> Reply {
+    if let Ok(name) = HeaderValue::try_from(name_of(member)) {
+        reply.headers.insert(X_SNUG_MODEL, name);
+    }
+    reply
+}
+
+fn name_of(member: &Member) -> String {
+    match member {
+        Member::Local(local) => local.name.clone(),
+        Member::Remote(remote) => format!("{}/{}", remote.provider.name, remote.model),
+    }
+}
+
+fn ambiguous(name: &str, candidates: &[String]) -> ApiError {
     let message = format!(
-        "{model} is configured for the provider {provider}, and calls to it are not built in yet; models of the providers \
-         llama and mock answer"
+        "several models are called `{name}`: {}; ask for one of them, or declare them replicas",
+        candidates.join(", ")
     );
-    ApiError::unavailable("provider_unavailable", message)
+    ApiError::new(StatusCode::CONFLICT, ErrorType::InvalidRequestError, "model_ambiguous", message)
         .with_param("model")
-        .with_details(serde_json::json!({ "model": model, "provider": provider.as_str() }))
+        .with_details(serde_json::json!({ "candidates": candidates }))
 }
 
-fn too_many(target: &Target, limit: u64) -> ApiError {
-    let message = format!("{} is answering {limit} requests already, which is its limit", target.model());
-    ApiError::new(StatusCode::TOO_MANY_REQUESTS, ErrorType::RateLimitError, "queue_full", message)
-        .with_details(serde_json::json!({ "in_flight": target.load().in_flight, "limit": limit }))
-        .with_retry_after(RETRY_AFTER)
+fn disabled(name: &str) -> ApiError {
+    let message = format!("`{name}` is switched off in models.yaml (`enabled: false`)");
+    ApiError::unavailable("model_disabled", message).with_param("model")
 }
 
-fn unanswered(error: &SendError, target: &Target, id: &RequestId) -> ApiError {
-    let model = target.model();
-    tracing::warn!(
-        request.id = id.as_str(),
-        engine.id = %target.instance(),
-        %model,
-        error = error as &dyn std::error::Error,
-        "the engine did not answer"
-    );
-    match error {
-        SendError::Silent { waited, .. } => {
-            let message = format!("the engine of {model} said nothing for {} s", waited.as_secs_f64());
-            ApiError::new(StatusCode::GATEWAY_TIMEOUT, ErrorType::ServerError, "timeout", message)
-        }
-        SendError::Connect { .. } | SendError::Broken { .. } => {
-            let message =
-                format!("the engine of {model} went away before it answered; nothing was sent, it is safe to retry");
-            ApiError::unavailable("deployment_unreachable", message).with_retry_after(RETRY_AFTER)
-        }
-    }
+fn unusable(name: &str, reason: &str) -> ApiError {
+    ApiError::unavailable("model_load_error", format!("`{name}` cannot be used: {reason}")).with_param("model")
+}
+
+fn bad_answer(name: &str, fault: &Fault) -> ApiError {
+    let message = format!("the answer of `{name}` is not one: {fault}");
+    ApiError::new(StatusCode::BAD_GATEWAY, ErrorType::ServerError, "bad_answer", message)
 }

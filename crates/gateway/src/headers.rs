@@ -4,7 +4,16 @@
 //! us, nor what an engine says about itself and about origins: the listener in front of us answers for that.
 
 use http::HeaderMap;
-use http::header::CONNECTION;
+use http::header::{AUTHORIZATION, CONNECTION};
+
+/// The key that a client shows us: `Authorization: Bearer …`, or `x-api-key` as Anthropic's clients send it.
+pub(crate) fn presented_key(headers: &HeaderMap) -> Option<&str> {
+    let bearer = headers.get(AUTHORIZATION).and_then(|value| {
+        let (scheme, key) = value.to_str().ok()?.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
+    });
+    bearer.or_else(|| headers.get("x-api-key")?.to_str().ok())
+}
 
 /// What the engine gets. Without host, length and request id, which are set anew.
 pub(crate) fn towards_engine(headers: &HeaderMap) -> HeaderMap {

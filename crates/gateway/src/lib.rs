@@ -16,7 +16,10 @@
 //!   who leaves takes the connection along and the engine stops.
 //! - A stream that breaks ends in an error event; any other answer that breaks is cut, never ended as if it were whole.
 
+mod ask;
+mod attempt;
 mod body;
+mod endpoint;
 mod error;
 mod forward;
 mod headers;
@@ -27,12 +30,21 @@ mod models;
 mod patience;
 mod pool;
 mod relay;
+mod remote;
+mod reply;
 mod request_id;
+mod rewrite;
 mod router;
-mod routing;
+mod source;
+mod speaks;
+mod spread;
+mod tally;
 
 pub use error::ApiError;
-pub use meter::{Completed, Usage};
-pub use metrics::Metrics;
+pub use meter::Usage;
+pub use metrics::{Metrics, Outcome};
+pub use remote::provider_models;
 pub use request_id::{RequestId, X_REQUEST_ID};
-pub use router::{Limits, Parts, router};
+pub use router::{Limits, LiveLimits, Parts, Shared, router};
+pub use source::By;
+pub use tally::{Bodies, Finished};

@@ -9,24 +9,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use memchr::memmem::Finder;
 use serde::Deserialize;
-use types::{InstanceId, ModelKey};
-
-/// An answer that an engine completed.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Completed {
-    /// The instance that answered.
-    pub instance: InstanceId,
-    /// The model it serves.
-    pub model: ModelKey,
-    /// What the engine said about it.
-    pub usage: Usage,
-    /// Whether it was a stream of events.
-    pub is_stream: bool,
-    /// From the request's head to the first piece of the answer: of a stream, the time to its first token.
-    pub first_piece: Duration,
-    /// From the request's head to the answer's end.
-    pub total: Duration,
-}
 
 /// What an engine said about one answer.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -60,6 +42,8 @@ pub(crate) struct Meter {
     last: [Bytes; LAST],
     /// Where the next piece goes in `last`.
     next: usize,
+    /// How many pieces there were.
+    count: u64,
 }
 
 impl Meter {
@@ -69,7 +53,18 @@ impl Meter {
             self.first = piece.clone();
         }
         self.last[self.next] = piece.clone();
+        self.count += 1;
         self.next = (self.next + 1) % LAST;
+    }
+
+    /// What the pieces of an answer say that did not come to its end. A stream that says nothing yet is counted by its
+    /// pieces: engines send about one for each token.
+    pub(crate) fn usage_so_far(&self, is_stream: bool) -> Usage {
+        let said = self.usage();
+        if is_stream && said.completion_tokens == 0 {
+            return Usage { completion_tokens: self.count, ..said };
+        }
+        said
     }
 
     /// What the pieces say.
@@ -95,12 +90,17 @@ impl Usage {
     /// What the end of an answer says, or where it is silent the start.
     fn read(end: &[u8], start: &[u8]) -> Self {
         let count = |key: &'static Key| last_count(end, key).or_else(|| last_count(start, key));
+        // As the other dialects have it. A stream of messages tells of its prompt at its start.
+        let input = || count(&INPUT_TOKENS).map(|tokens| tokens + count(&CACHE_READ_TOKENS).unwrap_or(0));
         let timings = Timings::last(end).or_else(|| Timings::last(start)).unwrap_or_default();
         let read = || Some(timings.prompt_n? + timings.cache_n.unwrap_or(0));
         Self {
-            prompt_tokens: count(&PROMPT_TOKENS).or_else(read).unwrap_or(0),
-            completion_tokens: count(&COMPLETION_TOKENS).or(timings.predicted_n).unwrap_or(0),
-            cached_tokens: timings.cache_n,
+            prompt_tokens: count(&PROMPT_TOKENS).or_else(read).or_else(input).unwrap_or(0),
+            completion_tokens: count(&COMPLETION_TOKENS)
+                .or(timings.predicted_n)
+                .or_else(|| count(&OUTPUT_TOKENS))
+                .unwrap_or(0),
+            cached_tokens: timings.cache_n.or_else(|| count(&CACHED_TOKENS)).or_else(|| count(&CACHE_READ_TOKENS)),
             prompt_time: timings.prompt_ms.and_then(millis),
             prompt_tokens_per_second: timings.prompt_per_second.filter(is_speed),
             generation_time: timings.predicted_ms.and_then(millis),
@@ -144,6 +144,10 @@ type Key = LazyLock<Finder<'static>>;
 
 static PROMPT_TOKENS: Key = LazyLock::new(|| Finder::new(b"\"prompt_tokens\":"));
 static COMPLETION_TOKENS: Key = LazyLock::new(|| Finder::new(b"\"completion_tokens\":"));
+static INPUT_TOKENS: Key = LazyLock::new(|| Finder::new(b"\"input_tokens\":"));
+static OUTPUT_TOKENS: Key = LazyLock::new(|| Finder::new(b"\"output_tokens\":"));
+static CACHED_TOKENS: Key = LazyLock::new(|| Finder::new(b"\"cached_tokens\":"));
+static CACHE_READ_TOKENS: Key = LazyLock::new(|| Finder::new(b"\"cache_read_input_tokens\":"));
 static TIMINGS: Key = LazyLock::new(|| Finder::new(b"\"timings\":"));
 
 fn tail(piece: &[u8]) -> &[u8] {

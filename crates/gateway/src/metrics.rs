@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::StatusCode;
 use prometheus_client::encoding::EncodeLabelSet;
@@ -15,6 +15,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::endpoint::Endpoint;
 use crate::meter::Usage;
 
 /// A cheap handle on the gateway's metrics.
@@ -46,40 +47,14 @@ pub(crate) struct ModelMetrics {
     duration: Histogram,
 }
 
-/// What is forwarded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Endpoint {
-    ChatCompletions,
-    Completions,
-    Embeddings,
-}
-
-impl Endpoint {
-    const ALL: [Self; 3] = [Self::ChatCompletions, Self::Completions, Self::Embeddings];
-
-    /// Its path, here and at the engine.
-    pub(crate) const fn path(self) -> &'static str {
-        match self {
-            Self::ChatCompletions => "/v1/chat/completions",
-            Self::Completions => "/v1/completions",
-            Self::Embeddings => "/v1/embeddings",
-        }
-    }
-
-    const fn label(self) -> &'static str {
-        match self {
-            Self::ChatCompletions => "chat_completions",
-            Self::Completions => "completions",
-            Self::Embeddings => "embeddings",
-        }
-    }
-}
-
 /// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub enum Outcome {
+    /// It was answered.
     Success,
+    /// It was at fault.
     ClientError,
+    /// We, an engine or a provider were.
     ServerError,
     /// The client left first.
     Cancelled,
@@ -90,7 +65,8 @@ pub(crate) enum Outcome {
 impl Outcome {
     const ALL: [Self; 5] = [Self::Success, Self::ClientError, Self::ServerError, Self::Cancelled, Self::Broken];
 
-    const fn label(self) -> &'static str {
+    /// Its word in metrics and logs.
+    pub const fn label(self) -> &'static str {
         match self {
             Self::Success => "2xx",
             Self::ClientError => "4xx",
@@ -186,13 +162,48 @@ impl Metrics {
     }
 
     /// The counters of requests whose model is not known (yet).
-    fn unknown(&self) -> Arc<ModelMetrics> {
+    pub(crate) fn unknown(&self) -> Arc<ModelMetrics> {
         Arc::clone(self.0.unknown.get_or_init(|| Arc::new(self.0.handles("unknown"))))
     }
 
     /// What snug itself added to a request.
     pub(crate) fn overhead(&self, overhead: Duration) {
         self.0.overhead.observe(overhead.as_secs_f64());
+    }
+}
+
+impl ModelMetrics {
+    /// A request for it came.
+    pub(crate) fn came(&self) {
+        self.in_flight.inc();
+    }
+
+    /// It is not one for it after all.
+    pub(crate) fn went(&self) {
+        self.in_flight.dec();
+    }
+
+    /// The first piece of a streamed answer came.
+    pub(crate) fn first_token(&self, passed: Duration) {
+        self.first_token.observe(passed.as_secs_f64());
+    }
+
+    /// The engine counted these tokens.
+    pub(crate) fn usage(&self, usage: &Usage) {
+        self.prompt_tokens.inc_by(usage.prompt_tokens);
+        self.completion_tokens.inc_by(usage.completion_tokens);
+    }
+
+    /// A request ended.
+    pub(crate) fn ended(&self, metrics: &Metrics, endpoint: Endpoint, outcome: Outcome, total: Duration) {
+        let counter = self.requests[endpoint as usize][outcome as usize].get_or_init(|| {
+            let labels =
+                RequestLabels { model: self.model.clone(), endpoint: endpoint.label(), status: outcome.label() };
+            metrics.0.requests.get_or_create_owned(&labels)
+        });
+        counter.inc();
+        self.duration.observe(total.as_secs_f64());
+        self.in_flight.dec();
     }
 }
 
@@ -213,89 +224,16 @@ impl Families {
     }
 }
 
-/// One request's entry in the books. Dropped without an outcome, it counts as cancelled by its client.
-pub(crate) struct Tally {
-    metrics: Metrics,
-    model: Arc<ModelMetrics>,
-    endpoint: Endpoint,
-    received: Instant,
-    /// How long after the request's head the first piece of the answer came.
-    first_piece: Option<Duration>,
-    counted: bool,
-}
-
-impl Tally {
-    /// A request came in, for a model not known yet.
-    pub(crate) fn open(metrics: &Metrics, endpoint: Endpoint) -> Self {
-        let model = metrics.unknown();
-        model.in_flight.inc();
-        let received = Instant::now();
-        Self { metrics: metrics.clone(), model, endpoint, received, first_piece: None, counted: false }
-    }
-
-    /// It is for this model.
-    pub(crate) fn set_model(&mut self, id: &str) {
-        self.model.in_flight.dec();
-        self.model = self.metrics.model(id);
-        self.model.in_flight.inc();
-    }
-
-    /// It waits for a load, until the guard is dropped.
-    pub(crate) fn wait(&self) -> Waiting {
-        self.model.waiting.inc();
-        Waiting(Arc::clone(&self.model))
-    }
-
-    /// A piece of an answer came; `is_stream` says whether the answer is a stream of events.
-    pub(crate) fn piece(&mut self, is_stream: bool) {
-        if self.first_piece.is_none() {
-            let passed = self.received.elapsed();
-            self.first_piece = Some(passed);
-            if is_stream {
-                self.model.first_token.observe(passed.as_secs_f64());
-            }
-        }
-    }
-
-    /// How long it took to the first piece of the answer, and to its end, which is `now`.
-    pub(crate) fn times(&self, now: Instant) -> (Duration, Duration) {
-        let total = now.duration_since(self.received);
-        (self.first_piece.unwrap_or(total), total)
-    }
-
-    /// The engine counted these tokens.
-    pub(crate) fn usage(&self, usage: &Usage) {
-        self.model.prompt_tokens.inc_by(usage.prompt_tokens);
-        self.model.completion_tokens.inc_by(usage.completion_tokens);
-    }
-
-    /// It ended just now.
-    pub(crate) fn close(&mut self, outcome: Outcome, now: Instant) {
-        if std::mem::replace(&mut self.counted, true) {
-            return;
-        }
-        let (endpoint, model) = (self.endpoint, &self.model);
-        let counter = model.requests[endpoint as usize][outcome as usize].get_or_init(|| {
-            let labels =
-                RequestLabels { model: model.model.clone(), endpoint: endpoint.label(), status: outcome.label() };
-            self.metrics.0.requests.get_or_create_owned(&labels)
-        });
-        counter.inc();
-        model.duration.observe(now.duration_since(self.received).as_secs_f64());
-        model.in_flight.dec();
-    }
-}
-
-impl Drop for Tally {
-    fn drop(&mut self) {
-        if !self.counted {
-            self.close(Outcome::Cancelled, Instant::now());
-        }
-    }
-}
-
 /// A request that waits for a load.
 pub(crate) struct Waiting(Arc<ModelMetrics>);
+
+impl Waiting {
+    /// From now on, until it is dropped.
+    pub(crate) fn begin(model: &Arc<ModelMetrics>) -> Self {
+        model.waiting.inc();
+        Self(Arc::clone(model))
+    }
+}
 
 impl Drop for Waiting {
     fn drop(&mut self) {

@@ -7,21 +7,22 @@ mod stream;
 mod vector;
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
 use api::ErrorType;
-use axum::response::Response;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use route::Listing;
 use serde_json::{Map, Value, json};
 use types::{ByteCount, InstanceId, ModelId, ModelKey, Variant};
 
+use crate::ApiError;
+use crate::endpoint::Endpoint;
 use crate::meter::Usage;
-use crate::metrics::{Endpoint, Outcome, Tally};
-use crate::router::Gateway;
-use crate::{ApiError, Completed};
-use stream::{Events, Stream};
+use crate::reply::Reply;
+use crate::source::{By, Source};
+use crate::speaks::Prepared;
+use stream::Events;
 
 const X_SNUG_PROVIDER: HeaderName = HeaderName::from_static("x-snug-provider");
 
@@ -44,13 +45,6 @@ const TOKEN: usize = 4;
 /// Most answers to one request.
 const MOST_CHOICES: usize = 128;
 
-/// What it says.
-pub(crate) struct Answer {
-    said: Said,
-    usage: Usage,
-    model: ModelKey,
-}
-
 enum Said {
     Whole(Value),
     Stream(Events),
@@ -71,71 +65,34 @@ struct Head {
     model: String,
 }
 
-impl Answer {
-    /// What there is to say to a request for the model of this listing, which the request calls `name`.
-    pub(crate) fn to(endpoint: Endpoint, listing: &Listing, name: &str, body: &[u8]) -> Result<Self, ApiError> {
-        if body.len() as u64 > LARGEST_REQUEST.as_u64() {
-            let message = format!("the mock provider reads requests of at most {LARGEST_REQUEST}");
-            let kind = ErrorType::InvalidRequestError;
-            return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, kind, "body_too_large", message));
-        }
-        let request: Map<String, Value> = serde_json::from_slice(body)
-            .map_err(|error| ApiError::bad_request("invalid_json", format!("the request cannot be read: {error}")))?;
-        let head = Head::new(endpoint, name);
-        let (said, usage) = match endpoint {
-            Endpoint::Embeddings => embeddings(&head, &request)?,
-            Endpoint::ChatCompletions => completions(head, &request, &[conversation(&request)?])?,
-            Endpoint::Completions => completions(head, &request, &prompts(&request)?)?,
-        };
-        let variant = listing.quantization.as_deref().unwrap_or_default();
-        let model = ModelKey { id: ModelId::new(listing.id.as_str()), variant: Variant::new(variant) };
-        Ok(Self { said, usage, model })
+/// What there is to say to a request for the model of this listing, which the request calls `name`.
+pub(crate) fn answer(prepared: Prepared, listing: &Listing, name: &str) -> Result<Reply, ApiError> {
+    let Prepared { endpoint, body, answer } = prepared;
+    if body.len() as u64 > LARGEST_REQUEST.as_u64() {
+        let message = format!("the mock provider reads requests of at most {LARGEST_REQUEST}");
+        let kind = ErrorType::InvalidRequestError;
+        return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, kind, "body_too_large", message));
     }
-
-    /// The answer for the client.
-    pub(crate) fn respond(self, gateway: Arc<Gateway>, tally: Tally) -> Response {
-        let is_stream = matches!(self.said, Said::Stream(_));
-        let books = Books { gateway, tally, usage: self.usage, model: self.model, is_stream };
-        let (kind, body) = match self.said {
-            Said::Whole(body) => {
-                books.complete();
-                ("application/json", axum::body::Body::from(body.to_string()))
-            }
-            Said::Stream(events) => ("text/event-stream", axum::body::Body::new(Stream::new(events, books))),
-        };
-        let mut response = Response::new(body);
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-        headers.insert(X_SNUG_PROVIDER, HeaderValue::from_static(MOCK));
-        response
-    }
-}
-
-/// Where an answer is counted once it is complete; dropped before, it counts as one that the client left.
-struct Books {
-    gateway: Arc<Gateway>,
-    tally: Tally,
-    usage: Usage,
-    model: ModelKey,
-    is_stream: bool,
-}
-
-impl Books {
-    fn complete(mut self) {
-        let now = Instant::now();
-        let (first_piece, total) = self.tally.times(now);
-        self.tally.usage(&self.usage);
-        (self.gateway.completed)(Completed {
-            instance: InstanceId::new(MOCK),
-            model: self.model,
-            usage: self.usage,
-            is_stream: self.is_stream,
-            first_piece,
-            total,
-        });
-        self.tally.close(Outcome::Success, now);
-    }
+    let request: Map<String, Value> = serde_json::from_slice(&body)
+        .map_err(|error| ApiError::bad_request("invalid_json", format!("the request cannot be read: {error}")))?;
+    let head = Head::new(endpoint, name);
+    let (said, usage) = match endpoint {
+        Endpoint::Embeddings => embeddings(&head, &request)?,
+        Endpoint::Completions => completions(head, &request, &prompts(&request)?)?,
+        _ => completions(head, &request, &[conversation(&request)?])?,
+    };
+    let variant = listing.quantization.as_deref().unwrap_or_default();
+    let model = ModelKey { id: ModelId::new(listing.id.as_str()), variant: Variant::new(variant) };
+    let by = By { instance: InstanceId::new(MOCK), model };
+    let (kind, source) = match said {
+        Said::Whole(body) => ("application/json", Source::Whole { body: Some(body.to_string().into()), by }),
+        Said::Stream(events) => ("text/event-stream", Source::Mock { pieces: Box::new(events), usage, by }),
+    };
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    headers.insert(X_SNUG_PROVIDER, HeaderValue::from_static(MOCK));
+    Ok(Reply::new(StatusCode::OK, headers, source, answer))
 }
 
 impl Head {

@@ -23,6 +23,14 @@ impl Patience {
         Self { limit, since: None, timer: None }
     }
 
+    /// Bears silences up to `limit` from now on. The timer is kept where nothing changes; one that is set would fire when
+    /// the old limit says.
+    pub(crate) fn limit_to(&mut self, limit: Duration) {
+        if self.limit != limit {
+            *self = Self::new(limit);
+        }
+    }
+
     /// There was a sign of life.
     pub(crate) fn renew(&mut self) {
         self.since = None;

@@ -35,7 +35,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Idle connections by engine.
 pub(crate) struct Pool {
     idle: Mutex<Idle>,
-    engine_idle_timeout: Duration,
 }
 
 #[derive(Default)]
@@ -86,19 +85,25 @@ pub(crate) enum SendError {
 pub(crate) enum Fault {
     /// The connection ended.
     #[error("the connection ended")]
-    Broken(#[source] hyper::Error),
+    Broken(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// Nothing came for too long.
     #[error("nothing came for too long")]
     Silent,
+    /// It is larger than what is put into another dialect.
+    #[error("the answer is larger than {limit} bytes")]
+    TooLarge { limit: usize },
+    /// It is not what its dialect says.
+    #[error(transparent)]
+    Foreign(#[from] protocol::Fault),
 }
 
 impl Pool {
-    /// An empty pool, whose connections bear an engine's silence for so long.
-    pub(crate) fn new(engine_idle_timeout: Duration) -> Self {
-        Self { idle: Mutex::default(), engine_idle_timeout }
+    /// An empty pool.
+    pub(crate) fn new() -> Self {
+        Self { idle: Mutex::default() }
     }
 
-    /// Sends a request and waits for the head of its answer.
+    /// Sends a request and waits for the head of its answer; an engine's silence is borne for so long, then and later.
     ///
     /// A kept connection may turn out to be closed; the request is then sent once more on a fresh one. That is safe, as
     /// nothing of an answer has been seen.
@@ -106,9 +111,11 @@ impl Pool {
         &self,
         address: SocketAddr,
         now: Instant,
+        idle_timeout: Duration,
         request: impl Fn(&HeaderValue) -> Request<Full<Bytes>>,
     ) -> Result<(Response<Incoming>, Box<Connection>), SendError> {
         if let Some(mut connection) = self.take(address, now) {
+            connection.patience.limit_to(idle_timeout);
             match connection.send(request(&connection.host)).await {
                 Err(SendError::Broken { source, .. }) => {
                     tracing::debug!(%address, error = %source, "a kept connection was closed, trying a fresh one");
@@ -117,7 +124,7 @@ impl Pool {
                 Ok(response) => return Ok((response, connection)),
             }
         }
-        let mut connection = Box::new(Connection::open(address, self.engine_idle_timeout).await?);
+        let mut connection = Box::new(Connection::open(address, idle_timeout).await?);
         let response = connection.send(request(&connection.host)).await?;
         Ok((response, connection))
     }
@@ -175,7 +182,7 @@ impl Pool {
 }
 
 impl Connection {
-    async fn open(address: SocketAddr, engine_idle_timeout: Duration) -> Result<Self, SendError> {
+    async fn open(address: SocketAddr, idle_timeout: Duration) -> Result<Self, SendError> {
         let connecting = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address));
         let stream = connecting.await.unwrap_or_else(|elapsed| Err(elapsed.into()));
         let stream = stream.and_then(|stream| stream.set_nodelay(true).map(|()| stream));
@@ -183,7 +190,7 @@ impl Connection {
         let handshake = http1::handshake(TokioIo::new(stream)).await;
         let (sender, driver) = handshake.map_err(|source| SendError::Broken { address, source })?;
         let host = HeaderValue::try_from(address.to_string()).expect("an address is digits and punctuation");
-        Ok(Self { address, host, sender, driver: Some(driver), patience: Patience::new(engine_idle_timeout) })
+        Ok(Self { address, host, sender, driver: Some(driver), patience: Patience::new(idle_timeout) })
     }
 
     async fn send(&mut self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, SendError> {
@@ -218,11 +225,11 @@ impl Connection {
             return self.patience.poll_over(cx).map(|()| Some(Err(Fault::Silent)));
         }
         self.patience.renew();
-        frame.map_err(Fault::Broken)
+        frame.map_err(|error| Fault::Broken(error.into()))
     }
 
     /// The longest silence of an engine that is borne.
-    pub(crate) fn engine_idle_timeout(&self) -> Duration {
+    pub(crate) fn idle_timeout(&self) -> Duration {
         self.patience.limit()
     }
 

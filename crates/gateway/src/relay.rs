@@ -1,4 +1,4 @@
-//! The body of an answer on its way from the engine to the client.
+//! The body of an answer on its way to the client.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -9,31 +9,30 @@ use api::{ErrorBody, ErrorObject, ErrorType};
 use bytes::Bytes;
 use http::StatusCode;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
-use route::Lease;
+use protocol::Answer;
 
-use crate::Completed;
 use crate::meter::Meter;
-use crate::metrics::{Outcome, Tally};
-use crate::pool::{Connection, Fault};
+use crate::metrics::Outcome;
+use crate::pool::Fault;
+use crate::reply::Reply;
 use crate::router::Gateway;
+use crate::source::{By, Source};
+use crate::tally::Tally;
 
-/// Passes frames on as they come and holds what the request holds: lease, connection, place in the books.
+/// Passes an answer on as it comes and holds what the request holds: its source, its place in the books.
 pub(crate) struct Relay {
     gateway: Arc<Gateway>,
-    body: Incoming,
-    held: Option<Held>,
+    /// `None` once the end was reached.
+    source: Option<Source>,
+    /// What came before anybody asked.
+    first: Option<Bytes>,
     tally: Tally,
     meter: Meter,
     status: StatusCode,
     /// Where in an event the stream stands, if it is one.
     events: Option<Events>,
-}
-
-/// What is given back at the end; `None` in its place says that the end was reached.
-struct Held {
-    connection: Box<Connection>,
-    lease: Lease,
+    /// What makes it the client's dialect, if it is in another.
+    answer: Option<Box<dyn Answer>>,
 }
 
 /// An answer that broke where no error event can say so: the connection to the client is cut.
@@ -42,79 +41,69 @@ struct Held {
 pub(crate) struct Cut(String);
 
 impl Relay {
-    pub(crate) fn new(
-        gateway: Arc<Gateway>,
-        body: Incoming,
-        connection: Box<Connection>,
-        lease: Lease,
-        tally: Tally,
-        status: StatusCode,
-        is_event_stream: bool,
-    ) -> Self {
-        let events = is_event_stream.then(Events::default);
-        let held = Some(Held { connection, lease });
-        Self { gateway, body, held, tally, meter: Meter::default(), status, events }
+    /// The body for the client.
+    pub(crate) fn new(gateway: Arc<Gateway>, reply: Reply, mut tally: Tally) -> Self {
+        tally.answered(reply.source.by(), reply.status, reply.is_stream);
+        Self {
+            gateway,
+            source: Some(reply.source),
+            first: reply.first,
+            tally,
+            meter: reply.meter,
+            status: reply.status,
+            events: reply.is_stream.then(Events::default),
+            answer: reply.answer,
+        }
     }
 
-    fn pass(&mut self, piece: &Bytes) {
-        self.meter.pass(piece);
+    /// A piece came: what the client gets for it.
+    fn pass(&mut self, piece: Bytes) -> Result<Bytes, Fault> {
+        self.meter.pass(&piece);
         if let Some(events) = &mut self.events {
-            events.pass(piece);
+            events.pass(&piece);
         }
-        self.tally.piece(self.events.is_some());
+        self.tally.piece(&piece);
+        match &mut self.answer {
+            None => Ok(piece),
+            Some(answer) => Ok(answer.piece(&piece)?.into()),
+        }
     }
 
-    /// The engine's answer came to its end.
-    fn complete(&mut self) {
-        let Some(Held { connection, lease }) = self.held.take() else { return };
+    /// The answer came to its end: the last words for the client, if there are any.
+    fn complete(&mut self) -> Option<Bytes> {
+        let source = self.source.take()?;
         let now = Instant::now();
-        self.gateway.pool.keep(connection, lease.target(), now);
-        if self.status.is_success() {
-            let usage = self.meter.usage();
-            self.tally.usage(&usage);
-            let target = lease.target();
-            let (first_piece, total) = self.tally.times(now);
-            (self.gateway.completed)(Completed {
-                instance: target.instance().clone(),
-                model: target.model().clone(),
-                usage,
-                is_stream: self.events.is_some(),
-                first_piece,
-                total,
-            });
-        }
-        self.tally.close(Outcome::from(self.status), now);
+        let usage = source.usage().unwrap_or_else(|| self.meter.usage());
+        source.finish(&self.gateway.pool, now);
+        self.tally.close(Outcome::from(self.status), usage, now);
+        let last = self.answer.as_mut()?.end();
+        (!last.is_empty()).then(|| last.into())
     }
 
     /// It did not. A stream ends in an error event, anything else is cut.
     fn fail(&mut self, fault: &Fault) -> Option<Result<Frame<Bytes>, Cut>> {
         if self.events.as_ref().is_some_and(Events::is_done) {
             // All was said; only the connection did not end as it should.
-            self.complete();
-            return None;
+            return self.complete().map(|last| Ok(Frame::data(last)));
         }
-        let Held { lease, connection } = self.held.take()?;
-        self.tally.close(Outcome::Broken, Instant::now());
-        let target = lease.target();
-        let model = target.model();
+        let source = self.source.take()?;
+        self.tally.close(Outcome::Broken, self.meter.usage_so_far(self.events.is_some()), Instant::now());
+        let By { instance, model } = source.by();
         let (code, message) = match fault {
             Fault::Broken(_) => {
                 ("engine_failed", format!("the engine of {model} ended before the answer was complete"))
             }
             Fault::Silent => {
-                let silence = connection.engine_idle_timeout().as_secs_f64();
+                let silence = source.idle_timeout().as_secs_f64();
                 ("timeout", format!("the engine of {model} said nothing for {silence} s"))
             }
+            Fault::TooLarge { .. } | Fault::Foreign(_) => ("bad_answer", format!("{model}: {fault}")),
         };
-        tracing::warn!(
-            engine.id = %target.instance(),
-            %model,
-            error = fault as &dyn std::error::Error,
-            "an answer broke"
-        );
-        Some(match &self.events {
-            Some(events) => Ok(Frame::data(events.error(code, message))),
-            None => Err(Cut(message)),
+        tracing::warn!(engine.id = %instance, %model, error = fault as &dyn std::error::Error, "an answer broke");
+        Some(match (&mut self.answer, &self.events) {
+            (Some(answer), Some(_)) => Ok(Frame::data(answer.broken(code, &message).into())),
+            (None, Some(events)) => Ok(Frame::data(events.error(code, message))),
+            (_, None) => Err(Cut(message)),
         })
     }
 }
@@ -125,37 +114,52 @@ impl Body for Relay {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         let this = self.get_mut();
-        let Some(held) = &mut this.held else { return Poll::Ready(None) };
-        match ready!(held.connection.poll_frame(&mut this.body, cx)) {
-            Some(Ok(frame)) => {
-                if let Some(piece) = frame.data_ref() {
-                    this.pass(piece);
-                }
-                Poll::Ready(Some(Ok(frame)))
-            }
-            Some(Err(fault)) => Poll::Ready(this.fail(&fault)),
-            None => {
-                this.complete();
-                Poll::Ready(None)
+        loop {
+            let Some(source) = &mut this.source else { return Poll::Ready(None) };
+            let piece = match this.first.take() {
+                Some(first) => Some(Ok(first)),
+                None => ready!(source.poll_piece(cx)),
+            };
+            match piece.map(|piece| piece.and_then(|piece| this.pass(piece))) {
+                // An event of which only a part has come.
+                Some(Ok(piece)) if piece.is_empty() && this.answer.is_some() => {}
+                Some(Ok(piece)) => return Poll::Ready(Some(Ok(Frame::data(piece)))),
+                Some(Err(fault)) => return Poll::Ready(this.fail(&fault)),
+                None => return Poll::Ready(this.complete().map(|last| Ok(Frame::data(last)))),
             }
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.held.is_none() || self.body.is_end_stream()
+        self.source.as_ref().is_none_or(|source| self.is_as_it_came() && source.is_over())
     }
 
     fn size_hint(&self) -> SizeHint {
+        let length = self.source.as_ref().map_or(Some(0), Source::length);
+        let first = self.first.as_ref().map_or(0, |first| first.len() as u64);
         // A stream of events may grow by an error event.
-        if self.events.is_some() { SizeHint::default() } else { self.body.size_hint() }
+        match length {
+            Some(length) if self.is_as_it_came() && self.events.is_none() => SizeHint::with_exact(length + first),
+            _ => SizeHint::default(),
+        }
+    }
+}
+
+impl Relay {
+    /// Whether the source's end is the answer's end, and its length the answer's.
+    fn is_as_it_came(&self) -> bool {
+        self.first.is_none() && self.answer.is_none()
     }
 }
 
 impl Drop for Relay {
     fn drop(&mut self) {
         // A body of known length is not asked again after its last byte.
-        if self.body.is_end_stream() {
+        if self.is_as_it_came() && self.source.as_ref().is_some_and(Source::is_over) {
             self.complete();
+        } else if self.source.is_some() {
+            let usage = self.meter.usage_so_far(self.events.is_some());
+            self.tally.close(Outcome::Cancelled, usage, Instant::now());
         }
     }
 }

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use types::{FailureClass, LoadFailure, MemoryUse, ModelKey};
 
 use crate::choice::Choice;
-use crate::handle::Loaded;
+use crate::handle::{KeepFor, Loaded};
 use crate::library::Model;
 
 /// Someone who waits for a model to be ready.
@@ -18,6 +18,8 @@ pub(crate) enum Waiter {
     Request(oneshot::Sender<Result<Lease, Unavailable>>),
     /// A person or program that wants it loaded.
     Load(oneshot::Sender<Result<Loaded, Unavailable>>),
+    /// The same, but only if nobody has to leave for it.
+    Preload(oneshot::Sender<Result<Loaded, Unavailable>>),
 }
 
 impl Waiter {
@@ -25,23 +27,19 @@ impl Waiter {
     pub(crate) fn is_there(&self) -> bool {
         match self {
             Self::Request(reply) => !reply.is_closed(),
-            Self::Load(reply) => !reply.is_closed(),
+            Self::Load(reply) | Self::Preload(reply) => !reply.is_closed(),
         }
     }
 
-    /// It is ready. `limit` is how many requests the target may hold.
-    pub(crate) fn serve(self, target: &Arc<Target>, loaded: &Loaded, limit: u64) {
+    /// It is ready.
+    pub(crate) fn serve(self, target: &Arc<Target>, loaded: &Loaded) {
         match self {
             Self::Request(reply) => {
-                let lease = target.lease(limit).ok_or_else(|| Unavailable::QueueFull {
-                    waiting: usize::try_from(target.load().in_flight).unwrap_or(usize::MAX),
-                    limit: usize::try_from(limit).unwrap_or(usize::MAX),
-                    retry_after: std::time::Duration::from_secs(1),
-                });
+                let lease = target.lease().ok_or_else(|| Unavailable::Busy { target: Arc::clone(target) });
                 // A caller that left in this moment drops the lease, which is all there is to do.
                 let _left = reply.send(lease);
             }
-            Self::Load(reply) => {
+            Self::Load(reply) | Self::Preload(reply) => {
                 let _left = reply.send(Ok(loaded.clone()));
             }
         }
@@ -53,7 +51,7 @@ impl Waiter {
             Self::Request(reply) => {
                 let _left = reply.send(Err(reason));
             }
-            Self::Load(reply) => {
+            Self::Load(reply) | Self::Preload(reply) => {
                 let _left = reply.send(Err(reason));
             }
         }
@@ -83,6 +81,8 @@ pub(crate) struct Pending {
     pub(crate) choice: Option<Choice>,
     /// Those that left for it.
     pub(crate) displaced: Vec<Displaced>,
+    /// How long it is to stay without being used.
+    pub(crate) keep: KeepFor,
 }
 
 /// A model that left for another.
@@ -97,6 +97,11 @@ impl Pending {
     /// Its model's key.
     pub(crate) fn key(&self) -> &ModelKey {
         &self.model.key
+    }
+
+    /// Whether nobody is to leave for it.
+    pub(crate) fn takes_only_what_is_free(&self) -> bool {
+        self.waiters.iter().all(|waiter| matches!(waiter, Waiter::Preload(_)))
     }
 
     /// This load failed before there was an engine.

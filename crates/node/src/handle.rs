@@ -1,17 +1,20 @@
 //! The way to the node's owner: ask for a model, load, unload, pin, keep ready, look, stop.
 
 use std::collections::BTreeSet;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use route::{Activate, Activation, Lease, Unavailable};
+use route::{Activate, Activation, Keep, Lease, Unavailable};
 use tokio::sync::{Notify, broadcast, mpsc, oneshot, watch};
 use types::{ModelId, ModelKey};
 
 use crate::choice::Choice;
 use crate::demand::Waiter;
 use crate::library::{Entry, Library};
-use crate::models_folder::Look;
+use crate::models_folder::{Look, Wish};
+use crate::node::{Config, Waits};
 use crate::speeds::Speeds;
 use crate::view::{View, WaitingView};
 
@@ -21,10 +24,11 @@ pub(crate) enum Command {
     Want { name: String, context: Option<u64>, waiter: Waiter },
     Unload { name: String, reply: oneshot::Sender<Result<Unloaded, NotUnloaded>> },
     Pin { name: String, pinned: bool, reply: oneshot::Sender<Result<ModelId, NotPinned>>, shown: oneshot::Sender<()> },
+    KeepFor { name: String, keep: KeepFor, shown: oneshot::Sender<()> },
     KeepReady { models: BTreeSet<ModelKey>, shown: oneshot::Sender<()> },
     Discard { model: ModelKey, gone: oneshot::Sender<()> },
     DiscardIfUnused { model: ModelKey, discarded: oneshot::Sender<bool> },
-    Found { library: Library, shown: Option<oneshot::Sender<()>> },
+    Found { library: Library, config: Option<Box<Config>>, shown: Option<oneshot::Sender<()>> },
     Devices(Vec<engine::llama_cpp::ListedDevice>),
     Stop { keep_engines: bool, drain: Duration, reply: oneshot::Sender<()> },
 }
@@ -39,10 +43,7 @@ pub struct Handle {
     /// Told when a caller gives up its place.
     pub(crate) left: Arc<Notify>,
     pub(crate) speeds: Arc<Speeds>,
-    /// How long a caller waits for others to make room.
-    pub(crate) room_wait_max: Duration,
-    /// How long a caller waits for a load that goes on.
-    pub(crate) load_wait_max: Duration,
+    pub(crate) waits: watch::Receiver<Waits>,
 }
 
 /// A model that is loaded.
@@ -76,6 +77,29 @@ pub struct Swap {
     pub to: ModelKey,
     /// From the moment in which that was decided until the other was ready.
     pub time: Duration,
+}
+
+/// How long an instance stays without being used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KeepFor {
+    /// As long as [`crate::Config::idle_unload`] says.
+    #[default]
+    Default,
+    /// So long; zero until nobody uses it.
+    Idle(Duration),
+    /// Until it is unloaded by hand, or its place is needed.
+    Forever,
+}
+
+impl KeepFor {
+    /// After how long an unused one goes, where `configured` is the usual; `None` for never.
+    pub fn limit(self, configured: Option<Duration>) -> Option<Duration> {
+        match self {
+            Self::Default => configured,
+            Self::Idle(limit) => Some(limit),
+            Self::Forever => None,
+        }
+    }
 }
 
 /// Why a model was not pinned, or not unpinned.
@@ -128,6 +152,15 @@ impl Handle {
         self.wait(name, context, Waiter::Load(reply), answer).await
     }
 
+    /// As [`Self::load`], but only if nobody has to leave for it: else it is refused at once.
+    ///
+    /// # Errors
+    /// As [`Activate::activate`].
+    pub async fn preload(&self, name: &str) -> Result<Loaded, Unavailable> {
+        let (reply, answer) = oneshot::channel();
+        self.wait(name, None, Waiter::Preload(reply), answer).await
+    }
+
     /// Ends the instance of the model that `name` means, after the requests in flight; answers once it is gone. A model
     /// that is not loaded is no error. The weights of one that is pinned, or was to be kept ready, stay in RAM.
     ///
@@ -138,6 +171,21 @@ impl Handle {
         let command = Command::Unload { name: name.to_owned(), reply };
         self.commands.send(command).await.map_err(|_| NotUnloaded::Stopping)?;
         answer.await.unwrap_or(Err(NotUnloaded::Stopping))
+    }
+
+    /// Says how long the instance of the model that `name` means is to stay without being used, from now on until it is
+    /// unloaded; one that is waited for, too. It changes nothing if there is none, nor for a pinned one. Returns once the
+    /// view shows it; at once if it shows it already.
+    pub async fn keep_for(&self, name: &str, keep: KeepFor) {
+        let is_shown = {
+            let view = self.view.borrow();
+            let instance = view.meant_by(name).and_then(|model| view.instance_of(&model).cloned());
+            instance.is_some_and(|instance| instance.keep == keep)
+        };
+        if !is_shown {
+            let (shown, done) = oneshot::channel();
+            self.command(Command::KeepFor { name: name.to_owned(), keep, shown }, done).await;
+        }
     }
 
     /// Pins the model that `name` means in all its variants, or unpins it. A pinned one is not unloaded to make room, nor
@@ -182,12 +230,20 @@ impl Handle {
 
     /// Replaces the models that were named at run time, beside those of the configuration. Returns once the view shows it.
     pub async fn configure(&self, entries: Vec<Entry>) {
-        self.look_with(Some(entries)).await;
+        self.look_with(Wish::Entries(entries)).await;
+    }
+
+    /// Takes another configuration while everything runs on: its `sources`, `instances_max`, `idle_unload`, `waiting_max`,
+    /// `room_wait_max`, `in_flight_max`, `default_variant` and `policy` (but for the size of the prompt cache). The rest of
+    /// it changes nothing. A model that is loaded keeps its settings until it is loaded again; one that has no name any
+    /// more ends once nobody uses it. Returns once the view shows it.
+    pub async fn reconfigure(&self, config: Config) {
+        self.look_with(Wish::Config(Box::new(config))).await;
     }
 
     /// Looks for models now, rather than when the system tells that files have changed. Returns once the view shows it.
     pub async fn look(&self) {
-        self.look_with(None).await;
+        self.look_with(Wish::Again).await;
     }
 
     /// Tells of every swap from now on. Who reads slowly loses the oldest.
@@ -214,9 +270,9 @@ impl Handle {
         }
     }
 
-    async fn look_with(&self, entries: Option<Vec<Entry>>) {
+    async fn look_with(&self, wish: Wish) {
         let (shown, done) = oneshot::channel();
-        if self.looks.send(Look { entries, shown }).await.is_ok() {
+        if self.looks.send(Look { wish, shown }).await.is_ok() {
             // A node that stops shows nothing any more.
             let _stopping = done.await;
         }
@@ -239,13 +295,14 @@ impl Handle {
         let command = Command::Want { name: name.to_owned(), context, waiter };
         self.commands.send(command).await.map_err(|_| Unavailable::Stopping)?;
         let stopping = |_| Unavailable::Stopping;
-        match tokio::time::timeout(self.room_wait_max, &mut answer).await {
+        let Waits { for_room, for_load } = *self.waits.borrow();
+        match tokio::time::timeout(for_room, &mut answer).await {
             Ok(outcome) => outcome.map_err(stopping)?,
-            Err(_) if self.waits_for_room(name) => Err(self.waited_too_long(name, self.room_wait_max)),
+            Err(_) if self.waits_for_room(name) => Err(self.waited_too_long(name, for_room)),
             // The load itself goes on; it has a limit of its own, and this one is only for when that fails.
-            Err(_) => match tokio::time::timeout(self.load_wait_max, &mut answer).await {
+            Err(_) => match tokio::time::timeout(for_load, &mut answer).await {
                 Ok(outcome) => outcome.map_err(stopping)?,
-                Err(_) => Err(self.waited_too_long(name, self.room_wait_max + self.load_wait_max)),
+                Err(_) => Err(self.waited_too_long(name, for_room + for_load)),
             },
         }
     }
@@ -284,6 +341,14 @@ impl Activate for Handle {
     fn activate<'a>(&'a self, name: &'a str) -> Activation<'a> {
         let (reply, answer) = oneshot::channel::<Result<Lease, Unavailable>>();
         Box::pin(self.wait(name, None, Waiter::Request(reply), answer))
+    }
+
+    fn keep<'a>(&'a self, name: &'a str, keep: Keep) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
+        let keep = match keep {
+            Keep::For(limit) => KeepFor::Idle(limit),
+            Keep::Forever => KeepFor::Forever,
+        };
+        Box::pin(self.keep_for(name, keep))
     }
 }
 

@@ -35,7 +35,7 @@ mod speeds;
 mod view;
 
 pub use choice::{Choice, Considered};
-pub use handle::{Handle, Loaded, NotPinned, NotUnloaded, Swap, Unloaded};
+pub use handle::{Handle, KeepFor, Loaded, NotPinned, NotUnloaded, Swap, Unloaded};
 pub use library::{Declared, Entry, Library, Model, Settings, Sources};
 pub use node::{Config, Node, StartError};
 pub use sizing::wish;

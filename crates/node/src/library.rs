@@ -5,12 +5,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs::File;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use catalog::discover::{self, Found};
 use catalog::{gguf, name, names};
+use engine::Adapter;
 use types::{ByteCount, CacheType, Mode, ModelId, ModelKey, Pooling, Provider, Variant};
 
 /// Folders in folders are walked this deep; model collections are two or three.
@@ -61,6 +63,8 @@ pub struct Entry {
     pub context_window: Option<u64>,
     /// What it is started to do; from the file if absent.
     pub mode: Option<Mode>,
+    /// Whether no other model may have its id: whatever else is found or named under it is left out.
+    pub alone: bool,
     /// How it is started.
     pub settings: Settings,
 }
@@ -86,8 +90,18 @@ pub struct Settings {
     pub pooling: Option<Pooling>,
     pub embeddings: bool,
     pub chat_template_file: Option<PathBuf>,
+    pub adapter: Adapter,
+    pub listen: Option<SocketAddr>,
+    pub chat_template_kwargs: Option<String>,
+    pub flash_attn: Option<bool>,
+    /// The name the engine gives itself in answers; its id if absent.
+    pub alias: Option<String>,
+    /// What the engine is told where all layers go to accelerators, or there are none to go to; their number if absent.
+    pub all_layers: Option<u32>,
     /// Never unloaded to make room, nor for being unused.
     pub pinned: bool,
+    /// Not unloaded for being unused; it still leaves for others.
+    pub keep_loaded: bool,
     pub extra_args: Vec<String>,
 }
 
@@ -124,6 +138,10 @@ pub struct Model {
     pub context_native: Option<u64>,
     /// The context it is started with where that fits, tokens.
     pub context_window: Option<u64>,
+    /// Its family as llama.cpp names it, such as `llama`; empty if the file could not be read.
+    pub architecture: Arc<str>,
+    /// Its parameters; zero where not known.
+    pub parameters: u64,
     /// Whether its chat template mentions tools.
     pub knows_tools: bool,
     /// Why the file could not be read; the engine may still be able to.
@@ -141,6 +159,20 @@ impl Model {
     /// What tells its files from those that it had before, or will have.
     pub(crate) fn files_state(&self) -> FilesState {
         FilesState { files: self.files.clone(), present: self.present, size: self.weights(), modified: self.modified }
+    }
+
+    /// Whether an engine of this machine runs it from files that we know one by one.
+    pub fn is_of_files(&self) -> bool {
+        self.provider.is_local() && !self.files.is_empty()
+    }
+
+    /// The engine that runs it, in the router contract's words, or whose service it is.
+    pub fn backend(&self) -> &'static str {
+        match self.provider.is_local() {
+            true if self.settings.adapter.reads_gguf() => "llamacpp",
+            true => "mlx",
+            false => self.provider.as_str(),
+        }
     }
 
     /// What an engine reads of it: [`Self::files`] together.
@@ -198,6 +230,8 @@ struct Header {
     quantization: String,
     is_loadable: bool,
     context_native: Option<u64>,
+    architecture: Arc<str>,
+    parameters: u64,
     knows_tools: bool,
 }
 
@@ -210,8 +244,21 @@ impl Library {
     /// Looks again; files that have not changed are not read again. Blocks on the disk.
     pub fn rescan(&self, sources: &Sources) -> Self {
         let mut library = Self { read: self.read.clone(), ..Self::default() };
-        let (local, elsewhere): (Vec<&Entry>, Vec<&Entry>) =
-            sources.entries.iter().partition(|entry| entry.provider.is_local());
+        let alone: HashSet<&str> =
+            sources.entries.iter().filter(|entry| entry.alone).filter_map(|entry| entry.id.as_deref()).collect();
+        let is_free = |id: Option<&str>| id.is_none_or(|id| !alone.contains(id));
+        let entries = sources.entries.iter().filter(|entry| {
+            let stays = entry.alone || is_free(entry.id.as_deref());
+            if !stays {
+                tracing::warn!(
+                    model = entry.id,
+                    "is configured a second time and left out: the other is alone of its id"
+                );
+            }
+            stays
+        });
+        let (local, others): (Vec<&Entry>, Vec<&Entry>) =
+            entries.partition(|entry| entry.provider.is_local() && entry.settings.adapter.reads_gguf());
         let mut named: Vec<(Found, &Entry)> =
             local.into_iter().filter_map(|entry| Some((find_entry(entry)?, entry))).collect();
         let mut found: Vec<Found> = Vec::new();
@@ -224,6 +271,7 @@ impl Library {
         // A file that an entry names has that name and no other.
         let taken: HashSet<PathBuf> = named.iter().flat_map(|(model, _)| model.files.iter().cloned()).collect();
         found.retain(|model| !model.files.iter().any(|file| taken.contains(file)));
+        found.retain(|model| is_free(Some(model.key.id.as_str())));
         for (model, entry) in &mut named {
             take_from_found(model, entry, &mut found);
         }
@@ -266,25 +314,31 @@ impl Library {
         library.read.retain(|path, _| reads.contains_key(path));
         let names: HashMap<String, ModelKey> =
             names.into_iter().map(|(name, index)| (name, settled.models[index].key.clone())).collect();
-        library.add_elsewhere(&elsewhere, names);
+        let others = others.into_iter().filter_map(|entry| {
+            let variant = entry.variant.clone().unwrap_or_else(|| Variant::new(""));
+            let key = ModelKey { id: ModelId::new(entry.id.as_deref()?), variant };
+            Some(match entry.provider.is_local() {
+                true => of_folder(key, entry, sources.hf_cache.as_deref()),
+                false => of_provider(key, entry),
+            })
+        });
+        library.add_others(others, names);
         library.variants = library.group_variants();
         library
     }
 
-    /// Adds the models that others run, and settles what each name means. Their ids go before those of files.
-    fn add_elsewhere(&mut self, entries: &[&Entry], mut names: HashMap<String, ModelKey>) {
+    /// Adds the models that are no GGUF files, and settles what each name means. Their ids go before those of files.
+    fn add_others(&mut self, models: impl Iterator<Item = Model>, mut names: HashMap<String, ModelKey>) {
         let mut keys: HashSet<ModelKey> = HashSet::new();
-        for entry in entries {
-            let Some(id) = &entry.id else { continue };
-            let variant = entry.variant.clone().unwrap_or_else(|| Variant::new(""));
-            let key = ModelKey { id: ModelId::new(id.as_str()), variant };
+        for model in models {
+            let key = model.key.clone();
             if !keys.insert(key.clone()) {
                 continue;
             }
             self.models.retain(|model| model.key != key);
-            names.insert(id.clone(), key.clone());
-            names.insert(key.to_string(), key.clone());
-            self.models.push(Arc::new(of_provider(key, entry)));
+            names.insert(key.id.as_str().to_owned(), key.clone());
+            names.insert(key.to_string(), key);
+            self.models.push(Arc::new(model));
         }
         self.models.sort_by(|one, other| one.key.cmp(&other.key));
         let places: HashMap<&ModelKey, usize> =
@@ -384,13 +438,15 @@ fn describe(model: &Found, read: &Read, entry: Option<&Entry>, defaults: &Settin
         present: model.is_complete() && files_present && projector_present,
         size: model.size,
         declared: entry.map(|entry| entry.declared).unwrap_or_default(),
-        modified: read.modified.and_then(|at| at.duration_since(UNIX_EPOCH).ok()).map_or(0, |since| since.as_secs()),
+        modified: seconds(read.modified),
         mmproj: model.projector.clone(),
         mmproj_size: projector_size,
         mode: entry.and_then(|entry| entry.mode).or(header.map(|header| header.mode)).unwrap_or_default(),
         facts: header.map(|header| header.facts.clone().with_projector(projector_size)),
         context_native: header.and_then(|header| header.context_native),
         context_window: entry.and_then(|entry| entry.context_window),
+        architecture: header.map_or_else(|| Arc::from(""), |header| Arc::clone(&header.architecture)),
+        parameters: header.map_or(0, |header| header.parameters),
         knows_tools: header.is_some_and(|header| header.knows_tools),
         problem: incomplete.or_else(|| read.header.as_ref().err().cloned()),
         settings: entry.map_or_else(|| defaults.clone(), |entry| entry.settings.clone()),
@@ -415,10 +471,50 @@ fn of_provider(key: ModelKey, entry: &Entry) -> Model {
         facts: None,
         context_native: None,
         context_window: entry.context_window,
+        architecture: Arc::from(""),
+        parameters: 0,
         knows_tools: true,
         problem: None,
         settings: entry.settings.clone(),
     }
+}
+
+/// A model that an engine reads in another form than GGUF: a folder, or a Hugging Face id that the engine fetches itself.
+/// Nobody has read it, so its size is all that is known.
+fn of_folder(key: ModelKey, entry: &Entry, hf_cache: Option<&Path>) -> Model {
+    let path = entry.files.first().cloned().unwrap_or_default();
+    let is_here = path.is_absolute();
+    let place = match hf_cache {
+        _ if is_here => Some(path.clone()),
+        Some(cache) => in_hub_cache(cache, &path),
+        None => None,
+    };
+    let size = match &place {
+        Some(place) if place.is_dir() => walk(place).iter().map(|file| file.size).sum(),
+        Some(place) => length(place),
+        None => ByteCount::ZERO,
+    };
+    Model {
+        provider: entry.provider,
+        present: !is_here || path.exists(),
+        size,
+        modified: seconds(modified(place.as_deref().unwrap_or(&path))),
+        mode: entry.mode.unwrap_or_default(),
+        knows_tools: false,
+        path,
+        ..of_provider(key, entry)
+    }
+}
+
+/// Where the hub's cache has this repository, in its main revision.
+fn in_hub_cache(cache: &Path, id: &Path) -> Option<PathBuf> {
+    let folder = cache.join(format!("models--{}", id.to_str()?.replace('/', "--")));
+    let revision = std::fs::read_to_string(folder.join("refs/main")).ok()?;
+    Some(folder.join("snapshots").join(revision.trim()))
+}
+
+fn seconds(at: Option<SystemTime>) -> u64 {
+    at.and_then(|at| at.duration_since(UNIX_EPOCH).ok()).map_or(0, |since| since.as_secs())
 }
 
 /// What an entry names. A file that does not exist is a model all the same: asking for it tells why not.
@@ -504,6 +600,8 @@ fn read_headers(model: &Found) -> Result<Header, String> {
         mode: header.mode(),
         is_loadable: header.is_loadable(),
         context_native: Some(header.context_length).filter(|&context| context > 0),
+        architecture: Arc::from(header.architecture.as_str()),
+        parameters: header.parameters,
         knows_tools: header.chat_template.is_some_and(|template| template.mentions_tools),
         quantization: header.quantization,
     })

@@ -122,7 +122,7 @@ fn write(path: &Path, all: &[Measurement]) -> std::io::Result<()> {
 mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
-    use types::{CacheType, DeviceName, Mode, ModelId, Variant};
+    use types::{DeviceName, ModelId, Variant};
 
     fn key() -> ModelKey {
         ModelKey { id: ModelId::new("m"), variant: Variant::new("Q4_0") }
@@ -130,19 +130,10 @@ mod tests {
 
     fn start(context: u64) -> Start {
         let spec = engine::Spec {
-            model: "/m.gguf".into(),
-            mmproj: None,
             alias: "m".into(),
-            mode: Mode::Chat,
             context,
-            slots: 1,
-            gpu_layers: 0,
-            cache_type_k: CacheType::F16,
-            cache_type_v: CacheType::F16,
-            embeddings: false,
-            pooling: None,
-            chat_template_file: None,
             extra_args: vec!["--api-key".into(), "secret".into()],
+            ..engine::Spec::of("/m.gguf")
         };
         Start { file_size: ByteCount::mib(1), spec }
     }

@@ -10,6 +10,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::handle::Command;
 use crate::library::{Entry, Library, Sources};
+use crate::node::Config;
 
 /// A file that is being copied changes many times; it is looked at once it has been quiet for this long.
 const QUIET: Duration = Duration::from_millis(300);
@@ -21,17 +22,35 @@ const LOOK_PERIOD: Duration = Duration::from_secs(60);
 /// A wish to look now. The sender is told once the owner shows what was seen.
 #[derive(Debug)]
 pub(crate) struct Look {
-    /// Models that are named from now on beside those of the configuration; `None` leaves them as they are.
-    pub(crate) entries: Option<Vec<Entry>>,
+    pub(crate) wish: Wish,
     pub(crate) shown: oneshot::Sender<()>,
 }
 
+/// What is to be looked at from now on.
+#[derive(Debug)]
+pub(crate) enum Wish {
+    /// What is looked at already.
+    Again,
+    /// Models that are named at run time, in place of those that were.
+    Entries(Vec<Entry>),
+    /// What another configuration says; the owner is to take it, too.
+    Config(Box<Config>),
+}
+
+/// Where is looked.
+#[derive(Debug)]
+pub(crate) struct Places {
+    /// By the configuration.
+    pub(crate) configured: Sources,
+    /// Models that were named at run time.
+    pub(crate) entries: Vec<Entry>,
+}
+
 /// Sends [`Command::Found`] whenever something changed or somebody wants us to look, from a task of `tracker`, until the
-/// owner is gone. `configured` is what stays of `sources` when others are named at run time.
+/// owner is gone.
 pub(crate) fn watch(
     library: Library,
-    configured: Sources,
-    mut sources: Sources,
+    mut places: Places,
     commands: mpsc::Sender<Command>,
     mut looks: mpsc::Receiver<Look>,
     tracker: &TaskTracker,
@@ -41,28 +60,35 @@ pub(crate) fn watch(
         let mut watcher = watcher(&changed);
         let mut watched: Vec<PathBuf> = Vec::new();
         let mut library = library;
+        let mut sources = places.configured.with(&places.entries);
         loop {
             if let Some(watcher) = &mut watcher {
                 watch_new_folders(watcher, &sources, &mut watched);
             }
-            let mut shown = None;
+            let (mut config, mut shown) = (None, None);
             // Each arm waits on a channel, a stored permit or a timer: nothing is lost when another is taken.
             tokio::select! {
                 () = commands.closed() => return,
                 Some(look) = looks.recv() => {
-                    if let Some(entries) = look.entries {
-                        sources = configured.with(&entries);
+                    match look.wish {
+                        Wish::Again => {}
+                        Wish::Entries(entries) => places.entries = entries,
+                        Wish::Config(other) => {
+                            places.configured = other.sources.clone();
+                            config = Some(other);
+                        }
                     }
+                    sources = places.configured.with(&places.entries);
                     shown = Some(look.shown);
                 }
                 () = changed.notified() => settle(&changed).await,
                 () = tokio::time::sleep(LOOK_PERIOD) => {}
             }
-            let (before, places) = (library.clone(), sources.clone());
-            let looked = tokio::task::spawn_blocking(move || before.rescan(&places)).await;
+            let (before, where_to) = (library.clone(), sources.clone());
+            let looked = tokio::task::spawn_blocking(move || before.rescan(&where_to)).await;
             let Ok(next) = looked else { return };
             if (shown.is_some() || !next.same_as(&library))
-                && commands.send(Command::Found { library: next.clone(), shown }).await.is_err()
+                && commands.send(Command::Found { library: next.clone(), config, shown }).await.is_err()
             {
                 return;
             }

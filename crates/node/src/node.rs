@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine::{Folders, LogWatch, Policy, PromptCaches, Records};
+use engine::{Folders, LogWatch, Policy, Programs, PromptCaches, Records};
 use route::Table;
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio_util::task::TaskTracker;
@@ -14,7 +14,7 @@ use types::{Backend, ByteCount, ModelId, Variant};
 
 use crate::handle::{Command, Handle};
 use crate::library::{Entry, Library, Sources};
-use crate::models_folder;
+use crate::models_folder::{self, Places};
 use crate::owner::Owner;
 use crate::ready::Ready;
 
@@ -32,8 +32,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Where models are looked for.
     pub sources: Sources,
-    /// The engine program, if one was found.
-    pub llama_server: Option<PathBuf>,
+    /// The engine programs that were found.
+    pub programs: Programs,
     /// What models may use of accelerators together; `None` for all there is.
     pub memory: Option<ByteCount>,
     /// What single accelerators are said to have, by their number among those that are used.
@@ -66,6 +66,22 @@ pub struct Config {
     pub ready_budget: ByteCount,
     /// The variant that is taken where a name leaves it open and it fits.
     pub default_variant: Option<Variant>,
+}
+
+impl Config {
+    /// How long callers wait.
+    pub(crate) fn waits(&self) -> Waits {
+        Waits { for_room: self.room_wait_max, for_load: self.policy.patience.longest_swap() }
+    }
+}
+
+/// How long callers wait.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Waits {
+    /// For others to make room.
+    pub(crate) for_room: Duration,
+    /// For a load that goes on.
+    pub(crate) for_load: Duration,
 }
 
 /// The node could not start.
@@ -112,6 +128,7 @@ impl Node {
         let (changes, changed) = mpsc::channel(INPUTS_MAX);
         let library = Library::scan(&config.sources.with(&config.entries));
         let (view, view_reader) = watch::channel(Arc::default());
+        let (waits, waits_reader) = watch::channel(config.waits());
         let (looks, looks_wanted) = mpsc::channel(LOOKS_MAX);
         let handle = Handle {
             commands: commands.clone(),
@@ -120,30 +137,34 @@ impl Node {
             view: view_reader,
             left: Arc::default(),
             speeds: Arc::default(),
-            room_wait_max: config.room_wait_max,
-            load_wait_max: config.policy.patience.longest_swap(),
+            waits: waits_reader,
         };
 
         let (weights, weights_changed) = mpsc::channel(INPUTS_MAX);
         let ready = Ready::new(config.ready_budget, weights, tracker.clone());
-        let mut owner = Owner::new(config, library, folders, table, view, &handle, changes, ready, tracker.clone());
+        let mut owner =
+            Owner::new(config, library, folders, table, view, waits, &handle, changes, ready, tracker.clone());
         owner.adopt().await;
         owner.publish();
         let (library, config) = (owner.library().clone(), owner.config());
-        let (configured, sources) = (config.sources.clone(), config.sources.with(&config.entries));
-        models_folder::watch(library, configured, sources, commands.clone(), looks_wanted, tracker);
-        ask_for_devices(owner.config().llama_server.clone(), commands, tracker);
+        let places = Places { configured: config.sources.clone(), entries: config.entries.clone() };
+        models_folder::watch(library, places, commands.clone(), looks_wanted, tracker);
+        ask_the_engines(owner.config().programs.clone(), commands, tracker);
         tracker.spawn(owner.run(inputs, changed, weights_changed));
         Ok(handle)
     }
 }
 
-fn ask_for_devices(program: Option<PathBuf>, commands: mpsc::Sender<Command>, tracker: &TaskTracker) {
+/// Which devices they see, and what else has to be known before any of them is started.
+fn ask_the_engines(programs: Programs, commands: mpsc::Sender<Command>, tracker: &TaskTracker) {
     tracker.spawn(async move {
-        let devices = match program {
-            Some(program) => engine::llama_cpp::list_devices(&program).await,
-            None => Vec::new(),
+        let devices = async {
+            match &programs.llama_server {
+                Some(program) => engine::llama_cpp::list_devices(program).await,
+                None => Vec::new(),
+            }
         };
+        let (devices, ()) = tokio::join!(devices, programs.ask_mlx());
         let _stopped = commands.send(Command::Devices(devices)).await;
     });
 }

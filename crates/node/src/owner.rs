@@ -5,13 +5,14 @@
 
 mod by_hand;
 mod choosing;
+mod reconfigured;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use engine::llama_cpp::ListedDevice;
-use engine::{Folders, Instance, Launch};
+use engine::{Adapter, Folders, Instance, Launch};
 use placement::{Decision, Occupancy};
 use route::{Blocker, IdleSignal, Routes, Table, Target, Unavailable};
 use tokio::sync::{Notify, broadcast, mpsc, oneshot, watch};
@@ -21,10 +22,10 @@ use types::{
 };
 
 use crate::demand::{Displaced, Pending, Waiter};
-use crate::handle::{Command, Handle, Swap, Unloaded};
+use crate::handle::{Command, Handle, KeepFor, Swap, Unloaded};
 use crate::library::{Library, Model};
 use crate::measurements::{Measurements, Start};
-use crate::node::Config;
+use crate::node::{Config, Waits};
 use crate::ready::{self, Afterwards, Ready};
 use crate::running::{Going, Running};
 use crate::speeds::Speeds;
@@ -39,6 +40,8 @@ const REST_AFTER_FAILURE: Duration = Duration::from_secs(5);
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 /// The same where a pinned model is in the way: it takes a person to unload it.
 const RETRY_AFTER_UNPINNED: Duration = Duration::from_secs(60);
+/// Of a busy instance that goes within less than this once it is idle, the owner has itself told when that is.
+const TOLD_BELOW: Duration = Duration::from_secs(1);
 /// While loads wait: how often the machine is looked at anew. Memory that other programs give back is told by nobody.
 const LOOK_PERIOD: Duration = Duration::from_secs(1);
 
@@ -73,6 +76,8 @@ pub(crate) struct Owner {
     folders: Folders,
     table: Table,
     view: watch::Sender<Arc<View>>,
+    /// How long callers wait.
+    waits: watch::Sender<Waits>,
     /// Told by targets when they become idle.
     idle: Arc<IdleSignal>,
     /// Told by callers that gave up.
@@ -91,6 +96,7 @@ impl Owner {
         folders: Folders,
         table: Table,
         view: watch::Sender<Arc<View>>,
+        waits: watch::Sender<Waits>,
         handle: &Handle,
         changes: mpsc::Sender<InstanceId>,
         ready: Ready,
@@ -119,6 +125,7 @@ impl Owner {
             folders,
             table,
             view,
+            waits,
             tracker,
             config,
         }
@@ -173,6 +180,10 @@ impl Owner {
                 self.to_be_shown.push(shown);
                 let _left = reply.send(self.pin(&name, pinned));
             }
+            Command::KeepFor { name, keep, shown } => {
+                self.keep_for(&name, keep);
+                self.to_be_shown.push(shown);
+            }
             Command::KeepReady { models, shown } => {
                 self.ready.want(models);
                 self.to_be_shown.push(shown);
@@ -181,19 +192,23 @@ impl Owner {
             Command::DiscardIfUnused { model, discarded } => {
                 let _left = discarded.send(self.discard_if_unused(&model));
             }
-            Command::Found { library, shown } => self.found(library, shown),
+            Command::Found { library, config, shown } => self.found(library, config, shown),
             Command::Devices(devices) => self.devices_listed(devices),
             Command::Stop { .. } => unreachable!("handled where the loop can end"),
         }
     }
 
-    /// The models have changed. One whose file is another now need not rest for what the old one did.
-    fn found(&mut self, library: Library, shown: Option<oneshot::Sender<()>>) {
+    /// The models have changed, and perhaps the configuration. One whose file is another now need not rest for what the
+    /// old one did.
+    fn found(&mut self, library: Library, config: Option<Box<Config>>, shown: Option<oneshot::Sender<()>>) {
         let before = std::mem::replace(&mut self.library, Arc::new(library));
         let same = |key: &ModelKey| before.get(key) == self.library.get(key);
         self.resting.retain(|key, _| same(key));
         self.provided.retain(|key| self.library.get(key).is_some_and(|model| !model.provider.is_local()));
         self.ready.library_changed(&before, &self.library);
+        if let Some(config) = config {
+            self.reconfigured(*config, &before);
+        }
         if let Some(shown) = shown {
             self.lift_rests();
             self.to_be_shown.push(shown);
@@ -213,6 +228,9 @@ impl Owner {
 
     /// Kept to the devices that are used.
     fn with_devices(&self, mut spec: engine::Spec) -> engine::Spec {
+        if spec.adapter != Adapter::LlamaServer {
+            return spec;
+        }
         let used = self.devices.as_deref().unwrap_or_default();
         let argument = devices::argument(used, &self.config.backends, &spec.extra_args);
         spec.extra_args.extend(argument);
@@ -235,7 +253,7 @@ impl Owner {
         if let Some(instance) = self.instances.iter_mut().find(|one| one.model.key == model.key && one.suits(context)) {
             match instance.target {
                 None if full => waiter.refuse(self.queue_full()),
-                _ => instance.take_over(vec![waiter], self.config.in_flight_max),
+                _ => instance.take_over(vec![waiter]),
             }
             return;
         }
@@ -273,6 +291,7 @@ impl Owner {
                 open,
                 choice,
                 displaced: Vec::new(),
+                keep: KeepFor::Default,
             });
         }
     }
@@ -325,6 +344,7 @@ impl Owner {
         }
         self.pending.retain(|pending| !pending.waiters.is_empty());
         self.listen_for_idle();
+        self.end_unnamed();
         if self.devices.is_none() {
             return;
         }
@@ -335,7 +355,7 @@ impl Owner {
         while let Some(mut pending) = queue.pop_front() {
             let own = self.instances.iter().position(|one| one.model.key == *pending.key());
             if let Some(index) = own.filter(|&index| self.instances[index].suits(pending.context_requested)) {
-                self.instances[index].take_over(pending.waiters, self.config.in_flight_max);
+                self.instances[index].take_over(pending.waiters);
                 continue;
             }
             if self.is_discarded(pending.key()) {
@@ -366,7 +386,19 @@ impl Owner {
                 continue;
             }
             let snapshot = self.snapshot(pending.key(), &pending.need);
-            match placement::admit(&snapshot, &pending.need) {
+            let decision = placement::admit(&snapshot, &pending.need);
+            let in_the_way = match &decision {
+                Decision::Start { evict, .. } => evict.as_slice(),
+                Decision::Wait { blockers, .. } => blockers.as_slice(),
+                _ => &[],
+            };
+            if !in_the_way.is_empty() && pending.takes_only_what_is_free() {
+                let blockers = self.blockers(in_the_way);
+                let reason = no_room(&pending, &snapshot, blockers, RETRY_AFTER);
+                pending.refuse(&reason);
+                continue;
+            }
+            match decision {
                 // Behind a load that waits, only what needs nobody to leave may pass.
                 Decision::Start { evict, release } if evict.is_empty() && release.is_empty() => self.start(pending),
                 Decision::Start { evict, release } => {
@@ -387,13 +419,7 @@ impl Owner {
                     self.pending.push_back(pending);
                 }
                 Decision::Barred { pinned } => {
-                    let reason = Unavailable::NoRoom {
-                        model: pending.key().clone(),
-                        needed: pending.need.to_string(),
-                        free: ledger::free_text(&snapshot),
-                        blockers: self.blockers(&pinned),
-                        retry_after: RETRY_AFTER_UNPINNED,
-                    };
+                    let reason = no_room(&pending, &snapshot, self.blockers(&pinned), RETRY_AFTER_UNPINNED);
                     pending.refuse(&reason);
                 }
                 Decision::Refuse { short } => {
@@ -411,8 +437,9 @@ impl Owner {
 
     /// Has the ends of requests told while anybody waits for one, and looks for those that came before.
     fn listen_for_idle(&mut self) {
-        let leaving = self.instances.iter().any(|instance| instance.going != Going::Stays);
-        self.idle.want(leaving || !self.pending.is_empty());
+        let leaving = self.instances.iter().any(|instance| instance.going != Going::Stays || instance.is_unnamed);
+        let goes_soon = self.instances.iter().any(|one| self.idle_limit(one).is_some_and(|limit| limit < TOLD_BELOW));
+        self.idle.want(leaving || goes_soon || !self.pending.is_empty());
         if leaving {
             self.drained();
         }
@@ -454,7 +481,7 @@ impl Owner {
                     let behind =
                         self.pending.iter().position(|one| one.key() == key && one.context_requested.is_none());
                     if let Some(pending) = behind.and_then(|index| self.pending.remove(index)) {
-                        instance.take_over(pending.waiters, self.config.in_flight_max);
+                        instance.take_over(pending.waiters);
                     }
                 }
                 _ => {}
@@ -477,16 +504,12 @@ impl Owner {
     }
 
     fn start(&mut self, pending: Pending) {
-        let Some(program) = self.config.llama_server.clone() else {
-            let failure = pending.failure(
-                FailureClass::BackendError,
-                "no llama-server was found on PATH, in the configuration (engine.llama_server) or in the data folder; \
-                 run the set-up or install llama.cpp",
-            );
+        if let Err(missing) = self.config.programs.of(&pending.spec.adapter) {
+            let failure = pending.failure(FailureClass::BackendError, missing);
             pending.fail(&failure);
             return;
-        };
-        let Pending { model, spec, need, context_requested, waiters, choice, displaced, .. } = pending;
+        }
+        let Pending { model, spec, need, context_requested, waiters, choice, displaced, keep, .. } = pending;
         let id = instance_id();
         tracing::info!(
             engine.id = %id, model = %model.key, context = spec.context, slots = spec.slots,
@@ -496,7 +519,7 @@ impl Owner {
             id: id.clone(),
             model: model.key.clone(),
             context_requested,
-            program,
+            programs: self.config.programs.clone(),
             spec: self.with_devices(spec.clone()),
             estimate: need.clone(),
         };
@@ -509,6 +532,7 @@ impl Owner {
         self.instances.push(Running {
             id,
             pinned: model.is_pinned(&self.pinned),
+            keep,
             choice,
             displaced,
             leaves_for: None,
@@ -521,6 +545,7 @@ impl Owner {
             target: None,
             waiters,
             going: Going::Stays,
+            is_unnamed: false,
             mourners: Vec::new(),
         });
     }
@@ -541,9 +566,9 @@ impl Owner {
         };
         let adoptions = records.into_iter().map(|record| {
             let (policy, folders, tracker) = (self.config.policy, self.folders.clone(), self.tracker.clone());
-            let program = self.config.llama_server.clone().unwrap_or_default();
+            let programs = self.config.programs.clone();
             async move {
-                let handle = Instance::adopt(record.clone(), program, policy, folders, &tracker).await?;
+                let handle = Instance::adopt(record.clone(), programs, policy, folders, &tracker).await?;
                 Some((record, handle))
             }
         });
@@ -554,15 +579,27 @@ impl Owner {
                 handle.stop(Duration::ZERO);
                 continue;
             };
+            if record.spec.adapter != model.settings.adapter || record.spec.listen != model.settings.listen {
+                tracing::info!(model = %record.model, "ending an engine whose port or program is another by now");
+                handle.stop(Duration::ZERO);
+                continue;
+            }
             tracing::info!(engine.id = %record.id, model = %record.model, "found a running engine, no reload");
             let status = handle.status().borrow().clone();
-            let target = status
-                .address
-                .map(|address| Target::new(record.id.clone(), model.key.clone(), address, Arc::clone(&self.idle)));
+            let target = status.address.map(|address| {
+                Target::new(
+                    record.id.clone(),
+                    model.key.clone(),
+                    address,
+                    Arc::clone(&self.idle),
+                    self.config.in_flight_max,
+                )
+            });
             self.watch_instance(record.id.clone(), &handle);
             self.instances.push(Running {
                 id: record.id,
                 pinned: model.is_pinned(&self.pinned),
+                keep: KeepFor::Default,
                 choice: None,
                 displaced: Vec::new(),
                 leaves_for: None,
@@ -575,6 +612,7 @@ impl Owner {
                 target,
                 waiters: Vec::new(),
                 going: Going::Stays,
+                is_unnamed: false,
                 mourners: Vec::new(),
             });
         }
@@ -620,11 +658,12 @@ impl Owner {
     fn became_ready(&mut self, index: usize) {
         let instance = &mut self.instances[index];
         let Some(address) = instance.status.address else { return };
-        let target = Target::new(instance.id.clone(), instance.model.key.clone(), address, Arc::clone(&self.idle));
+        let (id, key) = (instance.id.clone(), instance.model.key.clone());
+        let target = Target::new(id, key, address, Arc::clone(&self.idle), self.config.in_flight_max);
         let load_time = instance.status.load_time.unwrap_or_default();
         let loaded = instance.loaded(load_time);
         for waiter in instance.waiters.drain(..) {
-            waiter.serve(&target, &loaded, self.config.in_flight_max);
+            waiter.serve(&target, &loaded);
         }
         if let Some(dead) = instance.target.replace(target) {
             dead.close_to_new();
@@ -706,13 +745,14 @@ impl Owner {
     /// When something is due next: an idle unload, or the end of a load's patience.
     fn next_wake(&self) -> Instant {
         let now = Instant::now();
-        let unloads = self.config.idle_unload.into_iter().flat_map(|limit| {
-            self.instances.iter().filter_map(move |instance| match instance.occupancy() {
-                Occupancy::Idle { since } => Some(now + limit.saturating_sub(since)),
+        let unloads = self.instances.iter().filter_map(|instance| {
+            let limit = self.idle_limit(instance)?;
+            match instance.occupancy() {
+                Occupancy::Idle { since } => now.checked_add(limit.saturating_sub(since)),
                 // Nobody tells when it becomes idle; it is looked at again when it could be due at the earliest.
-                Occupancy::Busy { .. } => Some(now + limit),
+                Occupancy::Busy { .. } if limit >= TOLD_BELOW => now.checked_add(limit),
                 _ => None,
-            })
+            }
         });
         let patience = self.pending.iter().map(|pending| pending.since + self.config.patience).filter(|&at| at > now);
         let look = (!self.pending.is_empty()).then(|| now + LOOK_PERIOD);
@@ -724,12 +764,17 @@ impl Owner {
             .max(now + Duration::from_millis(1))
     }
 
+    /// After how long an instance goes if nobody uses it.
+    fn idle_limit(&self, instance: &Running) -> Option<Duration> {
+        idle_limit(instance, self.config.idle_unload)
+    }
+
     fn unload_idle(&mut self) {
-        let Some(limit) = self.config.idle_unload else { return };
         for instance in &mut self.instances {
+            let Some(limit) = idle_limit(instance, self.config.idle_unload) else { continue };
             let unused = matches!(instance.occupancy(), Occupancy::Idle { since } if since >= limit);
             if unused && instance.target.as_ref().is_some_and(|target| target.close()) {
-                tracing::info!(model = %instance.model.key, "unloading: unused for {} s", limit.as_secs());
+                tracing::info!(model = %instance.model.key, "unloading: unused for {} s", limit.as_secs_f32());
                 instance.leave(Duration::ZERO);
             }
         }
@@ -792,6 +837,7 @@ impl Owner {
             pinned: Arc::clone(&self.pinned),
             capacity: self.capacity.clone(),
             not_ready: self.devices.is_none().then_some("devices").into_iter().collect(),
+            idle_unload: self.config.idle_unload,
         }));
     }
 
@@ -837,6 +883,22 @@ impl Owner {
             }
         }
     }
+}
+
+/// What is said of a load for which there is no room beside these.
+fn no_room(
+    pending: &Pending,
+    snapshot: &placement::Snapshot,
+    blockers: Vec<Blocker>,
+    retry_after: Duration,
+) -> Unavailable {
+    let (needed, free) = (pending.need.to_string(), ledger::free_text(snapshot));
+    Unavailable::NoRoom { model: pending.key().clone(), needed, free, blockers, retry_after }
+}
+
+/// After how long an instance goes if nobody uses it; `usually` is what is configured for all.
+fn idle_limit(instance: &Running, usually: Option<Duration>) -> Option<Duration> {
+    instance.keep.limit(usually.filter(|_| !instance.model.settings.keep_loaded))
 }
 
 /// What those are told who waited for a model that was unloaded instead.

@@ -112,7 +112,7 @@ fn listing(library: &Library, model: &Model, instance: Option<&Running>, state: 
         created: model.modified,
         owned_by: if model.named { model.provider.as_str() } else { "snug" }.to_owned(),
         permission: Vec::new(),
-        backend: if model.provider.is_local() { "llamacpp" } else { model.provider.as_str() }.to_owned(),
+        backend: model.backend().to_owned(),
         port: instance.and_then(|instance| Some(instance.status.address?.port())),
         model_type: match model.mode {
             Mode::Chat => "lm",

@@ -11,7 +11,7 @@ use types::{ByteCount, DeviceName, InstanceId, InstanceState, MemoryUse, ModelKe
 
 use crate::choice::Choice;
 use crate::demand::{Displaced, Waiter};
-use crate::handle::{Loaded, NotUnloaded, Unloaded};
+use crate::handle::{KeepFor, Loaded, NotUnloaded, Unloaded};
 use crate::library::Model;
 use crate::measurements::Start;
 use crate::ready::Afterwards;
@@ -28,10 +28,14 @@ pub(crate) struct Running {
     pub(crate) target: Option<Arc<Target>>,
     pub(crate) waiters: Vec<Waiter>,
     pub(crate) going: Going,
+    /// Whether the configuration took its model away while it ran.
+    pub(crate) is_unnamed: bool,
     /// Those who wait for its end.
     pub(crate) mourners: Vec<(ModelKey, oneshot::Sender<Result<Unloaded, NotUnloaded>>)>,
     /// Whether it is to stay whatever happens.
     pub(crate) pinned: bool,
+    /// How long it stays without being used.
+    pub(crate) keep: KeepFor,
     /// Why this variant, if it was chosen.
     pub(crate) choice: Option<Choice>,
     /// Those that left for it, until it is ready.
@@ -58,12 +62,12 @@ impl Running {
         self.going == Going::Stays && context.is_none_or(|context| context == self.start.spec.context)
     }
 
-    /// Serves callers at once, or has them wait for the end of its load. `limit` is how many requests it may hold.
-    pub(crate) fn take_over(&mut self, waiters: Vec<Waiter>, limit: u64) {
+    /// Serves callers at once, or has them wait for the end of its load.
+    pub(crate) fn take_over(&mut self, waiters: Vec<Waiter>) {
         match &self.target {
             Some(target) => {
                 let loaded = self.loaded(Duration::ZERO);
-                waiters.into_iter().for_each(|waiter| waiter.serve(target, &loaded, limit));
+                waiters.into_iter().for_each(|waiter| waiter.serve(target, &loaded));
             }
             None => self.waiters.extend(waiters),
         }
@@ -171,6 +175,7 @@ impl Running {
             target: self.target.clone(),
             leaving: self.going == Going::Leaves,
             pinned: self.pinned,
+            keep: self.keep,
             choice: self.choice.clone(),
         }
     }

@@ -54,18 +54,23 @@ pub(crate) fn size(
             spec.slots = plan.setting.slots;
             // The engine counts its output layer as one more, which goes with the last layer.
             spec.gpu_layers = if offloaded > 0 { offloaded.saturating_add(1) } else { 0 };
+            let all = model.settings.gpu_layers.unwrap_or(facts.layer_count()).min(facts.layer_count());
+            let all_there = offloaded >= all && plan.setting.experts_in_ram == 0;
+            whole = plan.setting.offload.is_empty() || all_there;
+            if all_there || capacity.keys().all(DeviceName::is_cpu) {
+                spec.gpu_layers = model.settings.all_layers.unwrap_or(spec.gpu_layers);
+            }
             if plan.setting.experts_in_ram > 0 {
                 spec.extra_args.extend(["--n-cpu-moe".to_owned(), plan.setting.experts_in_ram.to_string()]);
             }
             spec.extra_args.extend(split_between_cards(&plan.setting.offload, &model.settings.extra_args));
-            let all = model.settings.gpu_layers.unwrap_or(facts.layer_count()).min(facts.layer_count());
-            whole = plan.setting.offload.is_empty() || (offloaded >= all && plan.setting.experts_in_ram == 0);
             need = plan.memory;
         }
         None => {
             // We cannot read the file; the engine may, being newer, or will say what is wrong with it.
             let said = context.or(model.settings.context).or(model.context_window);
-            spec.context = said.unwrap_or(CONTEXT_UNREAD);
+            spec.context = said.unwrap_or(if spec.adapter.reads_gguf() { CONTEXT_UNREAD } else { 0 });
+            spec.gpu_layers = model.settings.all_layers.unwrap_or(0);
             spec.slots = model.settings.slots.unwrap_or(1);
             need.entry(DeviceName::cpu()).model = model.size;
         }
@@ -145,9 +150,11 @@ pub fn wish(model: &Model, context: Option<u64>, context_max: Option<u64>) -> fi
 pub(crate) fn spec_of(model: &Model) -> engine::Spec {
     let settings = &model.settings;
     engine::Spec {
+        adapter: settings.adapter.clone(),
+        listen: settings.listen,
         model: model.path.clone(),
         mmproj: model.mmproj.clone(),
-        alias: model.key.id.as_str().to_owned(),
+        alias: settings.alias.clone().unwrap_or_else(|| model.key.id.as_str().to_owned()),
         mode: model.mode,
         context: 0,
         slots: 1,
@@ -157,6 +164,8 @@ pub(crate) fn spec_of(model: &Model) -> engine::Spec {
         embeddings: settings.embeddings,
         pooling: settings.pooling,
         chat_template_file: settings.chat_template_file.clone(),
+        chat_template_kwargs: settings.chat_template_kwargs.clone(),
+        flash_attn: settings.flash_attn,
         extra_args: settings.extra_args.clone(),
     }
 }

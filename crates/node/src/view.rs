@@ -10,6 +10,7 @@ use route::Target;
 use types::{ByteCount, DeviceName, InstanceId, MemoryUse, ModelId, ModelKey};
 
 use crate::choice::Choice;
+use crate::handle::KeepFor;
 use crate::library::{Library, Model};
 
 /// The node at one moment.
@@ -31,6 +32,8 @@ pub struct View {
     pub capacity: BTreeMap<DeviceName, ByteCount>,
     /// What is missing before models can be loaded, by name.
     pub not_ready: Vec<&'static str>,
+    /// After how long unused instances go where nobody has said otherwise; `None` for never.
+    pub idle_unload: Option<Duration>,
 }
 
 /// One instance.
@@ -50,6 +53,8 @@ pub struct InstanceView {
     pub leaving: bool,
     /// Whether it stays whatever happens.
     pub pinned: bool,
+    /// How long it stays without being used.
+    pub keep: KeepFor,
     /// Why this variant, if it was chosen.
     pub choice: Option<Choice>,
 }
@@ -167,6 +172,16 @@ impl View {
         };
         let model = |id: &InstanceId| self.instances.iter().find(|one| one.id == *id).map(|one| one.model.key.clone());
         leave.iter().filter_map(model).collect()
+    }
+
+    /// In how long `instance` will go if nobody uses it; `None` if it stays.
+    pub fn goes_in(&self, instance: &InstanceView) -> Option<Duration> {
+        let limit = instance.keep.limit(self.idle_unload).filter(|_| !instance.pinned)?;
+        let unused_for = match &instance.target {
+            Some(target) if target.load().in_flight == 0 => target.load().unused_for,
+            _ => Duration::ZERO,
+        };
+        Some(limit.saturating_sub(unused_for))
     }
 
     /// The instance of `model` that is not on its way out, if there is one.

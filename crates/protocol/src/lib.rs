@@ -1,7 +1,7 @@
 //! What a request and its answer in one dialect are in another: OpenAI's chat completions and responses, Anthropic's
 //! messages, Ollama's API.
 //!
-//! Owns the conversions and the reading of streams (`sse`). Bytes in, bytes out: no clock, no randomness, no network; ids
+//! Owns the conversions, the reading of streams (`sse`), and what routing needs of a body (`scan`, `form`). Bytes in, bytes out: no clock, no randomness, no network; ids
 //! and times that an answer needs are handed in with [`Moment`]. Must not know which engine or provider speaks what: the
 //! gateway picks.
 //!
@@ -17,7 +17,11 @@
 
 mod answer;
 mod fields;
+pub mod form;
+pub mod messages;
+pub mod ollama;
 pub mod responses;
+pub mod scan;
 pub mod sse;
 
 pub use answer::{Answer, Fault, Moment, Refused, Request};

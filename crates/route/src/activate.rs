@@ -2,11 +2,12 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use types::{ByteCount, LoadFailure, ModelKey};
 
-use crate::Lease;
+use crate::{Lease, Target};
 
 /// What the gateway awaits while a model is made ready.
 pub type Activation<'a> = Pin<Box<dyn Future<Output = Result<Lease, Unavailable>> + Send + 'a>>;
@@ -17,6 +18,18 @@ pub trait Activate: Send + Sync {
     ///
     /// Dropping the future gives up the caller's place; the load itself goes on for the others.
     fn activate<'a>(&'a self, name: &'a str) -> Activation<'a>;
+
+    /// How long the model that `name` means stays loaded from now on without being used, if it is loaded.
+    fn keep<'a>(&'a self, name: &'a str, keep: Keep) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
+}
+
+/// How long a model stays loaded without being used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    /// So long; zero until nobody uses it.
+    For(Duration),
+    /// Until it is unloaded by hand, or its place is needed.
+    Forever,
 }
 
 /// Why no target could be had.
@@ -67,6 +80,12 @@ pub enum Unavailable {
         limit: usize,
         /// When to try again.
         retry_after: Duration,
+    },
+    /// It is ready, and all its places are taken: its queue is the place to wait in.
+    #[error("{} is answering {} requests already, which is its limit", target.model(), target.limit())]
+    Busy {
+        /// The ready instance.
+        target: Arc<Target>,
     },
     /// It is still loading after the longest wait.
     #[error("{model} is still {state} after {} s", waited.as_secs())]

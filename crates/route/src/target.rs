@@ -1,4 +1,4 @@
-//! One ready instance, and the leases on it.
+//! One ready instance, and the leases on it. How one is waited for: `turn`.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -9,8 +9,15 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use types::{InstanceId, ModelKey};
 
-/// The highest bit of the lease count says that the target is closed.
-const CLOSED: u64 = 1 << 63;
+use crate::queue::Queue;
+use crate::turn::Turn;
+
+/// The highest bit of the word says that the target is closed.
+pub(crate) const CLOSED: u64 = 1 << 63;
+/// The next one, that somebody waits for a place.
+pub(crate) const QUEUED: u64 = 1 << 62;
+/// The others are the number of leases out.
+const LEASES: u64 = QUEUED - 1;
 
 /// One ready instance: where it listens, and who is using it.
 #[derive(Debug)]
@@ -18,8 +25,12 @@ pub struct Target {
     instance: InstanceId,
     model: ModelKey,
     address: SocketAddr,
-    /// Leases out, and [`CLOSED`].
-    leases: AtomicU64,
+    /// The most leases at once: at least one, and below any word with a flag.
+    limit: u64,
+    /// Leases out, [`CLOSED`] and [`QUEUED`].
+    pub(crate) word: AtomicU64,
+    /// Who waits for a place.
+    pub(crate) queue: Mutex<Queue<Turn>>,
     /// Nanoseconds from `born` to the end of the last lease (or the last lease's start, while one is out).
     last_used: AtomicU64,
     born: Instant,
@@ -86,18 +97,29 @@ impl IdleSignal {
 pub struct TargetLoad {
     /// Requests in flight.
     pub in_flight: u64,
+    /// Requests that wait for a place.
+    pub waiting: usize,
     /// Time since the last lease was given or came back.
     pub unused_for: Duration,
 }
 
 impl Target {
-    /// A target that nobody uses yet. `idle` is told when its last lease comes back.
-    pub fn new(instance: InstanceId, model: ModelKey, address: SocketAddr, idle: Arc<IdleSignal>) -> Arc<Self> {
+    /// A target that nobody uses yet, for at most `limit` requests at once (at least one). `idle` is told when its last
+    /// lease comes back.
+    pub fn new(
+        instance: InstanceId,
+        model: ModelKey,
+        address: SocketAddr,
+        idle: Arc<IdleSignal>,
+        limit: u64,
+    ) -> Arc<Self> {
         Arc::new(Self {
             instance,
             model,
             address,
-            leases: AtomicU64::new(0),
+            limit: limit.clamp(1, LEASES),
+            word: AtomicU64::new(0),
+            queue: Mutex::default(),
             last_used: AtomicU64::new(0),
             born: Instant::now(),
             idle,
@@ -121,29 +143,34 @@ impl Target {
         self.address
     }
 
-    /// A lease for one request, or `None` once the target is closed or `limit` requests are in flight.
-    pub fn lease(self: &Arc<Self>, limit: u64) -> Option<Lease> {
-        self.leases
-            .try_update(Ordering::AcqRel, Ordering::Acquire, |leases| {
-                (leases & CLOSED == 0 && leases < limit).then_some(leases + 1)
-            })
-            .ok()?;
-        self.touch();
-        Some(Lease { target: Arc::clone(self) })
+    /// The most requests it has in flight at once.
+    pub fn limit(&self) -> u64 {
+        self.limit
     }
 
-    /// Closes the target if no lease is out. True if this call closed it: from then on no lease is given.
+    /// A lease for one request, or `None` once the target is closed, all its places are taken, or others wait for one.
+    pub fn lease(self: &Arc<Self>) -> Option<Lease> {
+        // A word with a flag is beyond any limit.
+        let one_more = |word| (word < self.limit).then_some(word + 1);
+        self.word.try_update(Ordering::AcqRel, Ordering::Acquire, one_more).ok()?;
+        Some(Lease::of_a_place_taken(self))
+    }
+
+    /// Closes the target if no lease is out and nobody waits for one. True if this call closed it: from then on no lease is
+    /// given.
     pub fn close(&self) -> bool {
-        let closed = self.leases.compare_exchange(0, CLOSED, Ordering::AcqRel, Ordering::Acquire).is_ok();
+        let closed = self.word.compare_exchange(0, CLOSED, Ordering::AcqRel, Ordering::Acquire).is_ok();
         if closed {
             self.tell_closed();
         }
         closed
     }
 
-    /// Closes the target to new leases whether or not some are out: for a stop that was asked for, or a dead engine.
+    /// Closes the target to new leases whether or not some are out: for a stop that was asked for, or a dead engine. Whoever
+    /// waits is sent away.
     pub fn close_to_new(&self) {
-        self.leases.fetch_or(CLOSED, Ordering::AcqRel);
+        self.word.fetch_or(CLOSED, Ordering::AcqRel);
+        self.send_away();
         self.tell_closed();
     }
 
@@ -164,7 +191,7 @@ impl Target {
 
     /// Gives leases again after [`Self::close_to_new`], for when the one it was to make room for no longer waits.
     pub fn reopen(&self) {
-        self.leases.fetch_and(!CLOSED, Ordering::AcqRel);
+        self.word.fetch_and(!CLOSED, Ordering::AcqRel);
     }
 
     /// Waits until it gives no more leases. Cancel-safe.
@@ -179,15 +206,29 @@ impl Target {
 
     /// Whether it gives no more leases.
     pub fn is_closed(&self) -> bool {
-        self.leases.load(Ordering::Acquire) & CLOSED != 0
+        self.word.load(Ordering::Acquire) & CLOSED != 0
     }
 
     /// How it is used now.
     pub fn load(&self) -> TargetLoad {
         let last_used = Duration::from_nanos(self.last_used.load(Ordering::Relaxed));
         TargetLoad {
-            in_flight: self.leases.load(Ordering::SeqCst) & !CLOSED,
+            in_flight: self.word.load(Ordering::SeqCst) & LEASES,
+            waiting: self.waiting(),
             unused_for: self.born.elapsed().saturating_sub(last_used),
+        }
+    }
+
+    /// One place is free again, and nobody is there to take it.
+    pub(crate) fn free_one(&self) {
+        // Sequentially consistent with the owner's "I want to know, now let me look": one of the two sees the other.
+        let before = self.word.fetch_sub(1, Ordering::SeqCst);
+        self.tell_if_idle(before);
+    }
+
+    fn tell_if_idle(&self, before: u64) {
+        if before & LEASES == 1 {
+            self.idle.tell();
         }
     }
 
@@ -204,6 +245,12 @@ pub struct Lease {
 }
 
 impl Lease {
+    /// The lease of a place that is counted already.
+    pub(crate) fn of_a_place_taken(target: &Arc<Target>) -> Self {
+        target.touch();
+        Self { target: Arc::clone(target) }
+    }
+
     /// What it is a lease on.
     pub fn target(&self) -> &Arc<Target> {
         &self.target
@@ -213,10 +260,11 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.target.touch();
-        // Sequentially consistent with the owner's "I want to know, now let me look": one of the two sees the other.
-        let before = self.target.leases.fetch_sub(1, Ordering::SeqCst);
-        if before & !CLOSED == 1 {
-            self.target.idle.tell();
+        // Sequentially consistent for the same reason as in `free_one`.
+        let one_less = |word| (word & QUEUED == 0).then_some(word - 1);
+        match self.target.word.try_update(Ordering::SeqCst, Ordering::SeqCst, one_less) {
+            Ok(before) => self.target.tell_if_idle(before),
+            Err(_queued) => self.target.hand_over(),
         }
     }
 }
@@ -227,39 +275,43 @@ mod tests {
     use types::{ModelId, Variant};
 
     fn target() -> Arc<Target> {
+        target_for(8)
+    }
+
+    fn target_for(limit: u64) -> Arc<Target> {
         let key = ModelKey { id: ModelId::new("m"), variant: Variant::new("Q4_0") };
-        Target::new(InstanceId::new("i1"), key, "127.0.0.1:1".parse().unwrap(), Arc::default())
+        Target::new(InstanceId::new("i1"), key, "127.0.0.1:1".parse().unwrap(), Arc::default(), limit)
     }
 
     #[test]
     fn a_busy_target_does_not_close() {
         let target = target();
-        let lease = target.lease(8).unwrap();
+        let lease = target.lease().unwrap();
         assert!(!target.close());
         drop(lease);
         assert!(target.close());
-        assert!(target.lease(8).is_none());
+        assert!(target.lease().is_none());
         assert!(!target.close(), "closing is done once, by one caller");
     }
 
     #[test]
     fn leases_are_bounded() {
-        let target = target();
-        let _one = target.lease(1).unwrap();
-        assert!(target.lease(1).is_none());
+        let target = target_for(1);
+        let _one = target.lease().unwrap();
+        assert!(target.lease().is_none());
     }
 
     #[test]
     fn a_forced_close_lets_leases_come_back() {
         let target = target();
-        let lease = target.lease(8).unwrap();
+        let lease = target.lease().unwrap();
         target.close_to_new();
-        assert!(target.lease(8).is_none());
+        assert!(target.lease().is_none());
         assert_eq!(target.load().in_flight, 1);
         drop(lease);
         assert_eq!(target.load().in_flight, 0);
         target.reopen();
-        assert!(target.lease(8).is_some());
+        assert!(target.lease().is_some());
     }
 
     #[test]
@@ -284,12 +336,12 @@ mod tests {
     async fn only_who_wants_to_know_is_told() {
         let idle: Arc<IdleSignal> = Arc::default();
         let key = ModelKey { id: ModelId::new("m"), variant: Variant::new("") };
-        let target = Target::new(InstanceId::new("i"), key, "127.0.0.1:1".parse().unwrap(), Arc::clone(&idle));
-        drop(target.lease(8));
+        let target = Target::new(InstanceId::new("i"), key, "127.0.0.1:1".parse().unwrap(), Arc::clone(&idle), 8);
+        drop(target.lease());
         let quiet = tokio::time::timeout(Duration::from_millis(20), idle.told()).await;
         assert!(quiet.is_err(), "told although nobody wanted to know");
         idle.want(true);
-        drop(target.lease(8));
+        drop(target.lease());
         tokio::time::timeout(Duration::from_secs(10), idle.told()).await.unwrap();
     }
 
@@ -298,7 +350,7 @@ mod tests {
         for _ in 0..200 {
             let target = target();
             let (leased, closed) = std::thread::scope(|scope| {
-                let lease = scope.spawn(|| target.lease(8));
+                let lease = scope.spawn(|| target.lease());
                 let close = scope.spawn(|| target.close());
                 let lease = lease.join().unwrap();
                 (lease.is_some(), close.join().unwrap())

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -26,8 +27,8 @@ pub(crate) struct Access(Arc<Rule>);
 struct Rule {
     token: AdminToken,
     insecure_lan: bool,
-    /// Sites whose pages count as ours, by their origins.
-    sites: Vec<String>,
+    /// Sites whose pages count as ours, by their origins. They follow the configuration.
+    sites: ArcSwap<Vec<String>>,
 }
 
 impl Access {
@@ -36,15 +37,22 @@ impl Access {
         if let Some(text) = fresh {
             announce(&text);
         }
-        let sites = cors::named(&config.server.cors_origins).collect();
-        Ok(Self(Arc::new(Rule { token, insecure_lan: config.server.insecure_lan, sites })))
+        let access =
+            Self(Arc::new(Rule { token, insecure_lan: config.server.insecure_lan, sites: ArcSwap::default() }));
+        access.trust(&config.server.cors_origins);
+        Ok(access)
     }
 
-    /// Said when other machines can reach us.
-    pub(crate) fn warn_about_open_doors(&self) {
+    /// Lets pages of these sites manage models from now on, and of no others.
+    pub(crate) fn trust(&self, origins: &[String]) {
+        self.0.sites.store(Arc::new(cors::named(origins).collect()));
+    }
+
+    /// Said when other machines can reach us; models may need a key then.
+    pub(crate) fn warn_about_open_doors(&self, needs_keys: bool) {
         if self.0.insecure_lan {
             tracing::warn!("--insecure-lan: everybody who can reach this port may load and unload models");
-        } else {
+        } else if !needs_keys {
             tracing::warn!(
                 "other machines can reach this port and use its models; loading and unloading from there needs the admin token (--host 127.0.0.1 keeps it to this machine)"
             );
@@ -53,7 +61,7 @@ impl Access {
 
     fn allows(&self, peer: SocketAddr, headers: &HeaderMap) -> bool {
         self.0.insecure_lan
-            || is_from_here(peer, headers, &self.0.sites)
+            || is_from_here(peer, headers, &self.0.sites.load())
             || bearer(headers).is_some_and(|token| self.0.token.is(token))
     }
 }
@@ -123,7 +131,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let Found { token, .. } = AdminToken::find_or_make(folder.path()).unwrap();
         let sites = vec!["https://chat.example".to_owned()];
-        let access = Access(Arc::new(Rule { token, insecure_lan: false, sites }));
+        let access = Access(Arc::new(Rule { token, insecure_lan: false, sites: ArcSwap::from_pointee(sites) }));
         let headers = headers.iter().map(|&(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
         assert_eq!(access.allows(peer.parse().unwrap(), &headers), expected, "{peer} {headers:?}");
     }
@@ -160,7 +168,7 @@ mod tests {
     fn the_token_opens_from_anywhere() {
         let folder = tempfile::tempdir().unwrap();
         let Found { token, fresh } = AdminToken::find_or_make(folder.path()).unwrap();
-        let access = Access(Arc::new(Rule { token, insecure_lan: false, sites: vec![] }));
+        let access = Access(Arc::new(Rule { token, insecure_lan: false, sites: ArcSwap::default() }));
         let value = format!("bearer {}", fresh.unwrap()).parse().unwrap();
         assert!(access.allows("10.0.0.7:5".parse().unwrap(), &[(AUTHORIZATION, value)].into_iter().collect()));
     }

@@ -1,9 +1,11 @@
 //! What a request for a model that is not ready sets off: a load, or the download that has to come first.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::time::Duration;
 
 use node::Handle;
-use route::{Activate, Activation as Activating, Unavailable};
+use route::{Activate, Activation as Activating, Keep, Unavailable};
 use storage::{Begun, Error, Fetch, Load, Phase, Storage};
 use types::{FailureClass, LoadFailure, ModelKey};
 
@@ -85,5 +87,9 @@ impl Activate for Activation {
             }
             self.node.activate(name).await
         })
+    }
+
+    fn keep<'a>(&'a self, name: &'a str, keep: Keep) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
+        self.node.keep(name, keep)
     }
 }

@@ -284,7 +284,7 @@ impl Advice {
 
 /// Whether a model's files are on this machine.
 fn is_here(model: &&Arc<node::Model>) -> bool {
-    model.provider.is_local() && model.present
+    model.is_of_files() && model.present
 }
 
 impl Ready {

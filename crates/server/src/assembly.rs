@@ -4,13 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use config::{Config, IdleUnload};
-use engine::Policy;
+use config::{BackendKind, Config, IdleUnload};
 use engine::lifecycle::Patience;
+use engine::{Policy, Programs};
 use node::{Entry, Settings, Sources};
+use route::QueueBounds;
 use types::ByteCount;
 
-use crate::{advice, adviser, engine_program};
+use crate::backends::Backends;
+use crate::{advice, adviser, engine_program, request_log};
 
 /// An engine that served this long has its earlier crashes forgiven.
 const FORGIVEN_AFTER: Duration = Duration::from_secs(300);
@@ -22,11 +24,14 @@ const TURN: Duration = Duration::from_secs(2);
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 
 pub(crate) fn gateway_limits(config: &Config) -> gateway::Limits {
+    let queued = usize::try_from(config.gateway.max_queued).unwrap_or(usize::MAX);
     gateway::Limits {
         max_body: config.gateway.max_body,
         body_timeout: BODY_TIMEOUT,
-        max_in_flight: u64::from(config.gateway.max_in_flight),
         engine_idle_timeout: config.gateway.engine_idle_timeout,
+        queue: QueueBounds { waiting_max: queued, per_caller_max: queued.div_ceil(2) },
+        queue_wait: config.gateway.queue_wait,
+        bodies_kept: if config.request_log.bodies { request_log::BODY_MAX } else { 0 },
     }
 }
 
@@ -48,17 +53,32 @@ pub(crate) fn advice_config(config: &Config) -> anyhow::Result<advice::Config> {
     })
 }
 
-pub(crate) fn node_config(config: &Config) -> node::Config {
+/// What became of the entries of `models.yaml`.
+pub(crate) fn backends(config: &Config) -> Backends {
+    Backends::settle(&config.models_yaml, &programs(config), &settings_of_engine(&config.engine))
+}
+
+/// The engine programs of this machine. The Python ones are looked for where an entry may need them.
+fn programs(config: &Config) -> Programs {
+    let uses = |kind: BackendKind| config.models_yaml.backends.iter().any(|one| one.enabled && one.kind == kind);
+    let llama_server = engine_program::find(config.engine.llama_server.as_deref(), &config.folders.data);
+    let needs_python = llama_server.is_none() && uses(BackendKind::LlamaCpp);
+    let python = || engine_program::on_path("python").or_else(|| engine_program::on_path("python3"));
+    let mlx = uses(BackendKind::Mlx).then(|| engine_program::on_path("mlx-openai-server")).flatten();
+    Programs::new(llama_server, needs_python.then(python).flatten(), mlx)
+}
+
+pub(crate) fn node_config(config: &Config, backends: &Backends) -> node::Config {
     let engine = &config.engine;
     node::Config {
         data_dir: config.folders.data.clone(),
         sources: Sources {
             folders: vec![config.folders.models.clone()],
             hf_cache: config.folders.hf_cache.clone(),
-            entries: config.models.iter().map(|model| entry(model, engine)).collect(),
+            entries: backends.entries().chain(config.models.iter().map(|model| entry(model, engine))).collect(),
             defaults: settings_of_engine(engine),
         },
-        llama_server: engine_program::find(engine.llama_server.as_deref(), &config.folders.data),
+        programs: programs(config),
         memory: config.node.memory,
         vram: vram(&config.hardware),
         backends: config.hardware.default_backend_priority.clone(),
@@ -128,7 +148,8 @@ fn half_of_ram() -> ByteCount {
     hardware::ram().map_or(ByteCount::ZERO, |ram| ByteCount::bytes(ram.total.as_u64() / 2))
 }
 
-fn settings_of_engine(engine: &config::Engine) -> Settings {
+/// How models are started that nobody says more of.
+pub(crate) fn settings_of_engine(engine: &config::Engine) -> Settings {
     Settings {
         context: engine.context,
         slots: engine.slots,
@@ -137,9 +158,8 @@ fn settings_of_engine(engine: &config::Engine) -> Settings {
         cache_type_v: engine.cache_type_v,
         pooling: None,
         embeddings: true,
-        chat_template_file: None,
-        pinned: false,
         extra_args: engine.extra_args.clone(),
+        ..Settings::default()
     }
 }
 
@@ -160,6 +180,7 @@ fn entry(model: &config::Model, engine: &config::Engine) -> Entry {
             chat_template_file: model.chat_template_file.clone(),
             pinned: model.pinned,
             extra_args: [base.extra_args, model.extra_args.clone()].concat(),
+            ..Settings::default()
         },
         ..Entry::default()
     }

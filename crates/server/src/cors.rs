@@ -6,6 +6,7 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
@@ -71,19 +72,20 @@ fn is_same(name: &HeaderValue, origin: &HeaderValue) -> bool {
 #[derive(Clone)]
 pub(crate) struct Readable {
     pub(crate) router: Router,
-    pub(crate) readers: Readers,
+    /// They follow the configuration.
+    pub(crate) readers: Arc<ArcSwap<Readers>>,
 }
 
 impl Readable {
     /// Answers one request. `OPTIONS`, by which a browser asks before it sends what a plain form could not, is answered
     /// here for every path.
     pub(crate) async fn call(&mut self, request: Request<hyper::body::Incoming>) -> Result<Response, Infallible> {
-        let marks = self.readers.marks(request.headers().get(ORIGIN));
-        let mut response = if self.readers != Readers::Nobody && request.method() == Method::OPTIONS {
-            preflight(request.headers())
-        } else {
-            self.router.call(request).await?
-        };
+        let readers = self.readers.load();
+        let marks = readers.marks(request.headers().get(ORIGIN));
+        let is_asked_before = **readers != Readers::Nobody && request.method() == Method::OPTIONS;
+        drop(readers);
+        let mut response =
+            if is_asked_before { preflight(request.headers()) } else { self.router.call(request).await? };
         marks.put_on(response.headers_mut());
         Ok(response)
     }

@@ -6,6 +6,7 @@ use axum::extract::State;
 use http::StatusCode;
 
 use crate::first_model::FirstModel;
+use crate::preload::Preloads;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -20,9 +21,12 @@ pub(crate) async fn health() -> Json<Health> {
 }
 
 /// `GET /readyz`: models can be loaded; what is still missing shows by name.
-pub(crate) async fn ready(State((node, first)): State<(node::Handle, FirstModel)>) -> (StatusCode, Json<Readiness>) {
+pub(crate) async fn ready(
+    State((node, first, preloads)): State<(node::Handle, FirstModel, Preloads)>,
+) -> (StatusCode, Json<Readiness>) {
     let mut waiting_for: Vec<String> = node.view().borrow().not_ready.iter().map(|&name| name.to_owned()).collect();
     waiting_for.extend(first.is_awaited().then(|| "default_model".to_owned()));
+    waiting_for.extend(preloads.are_awaited().then(|| "models_yaml".to_owned()));
     let status = if waiting_for.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(Readiness { ready: waiting_for.is_empty(), waiting_for }))
 }

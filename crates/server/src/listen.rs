@@ -6,6 +6,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Context;
+use futures_util::future::join_all;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
@@ -29,10 +30,10 @@ const LANE_MAX: usize = 64;
 /// After an error of accept that will not pass by itself (no file descriptors left).
 const ACCEPT_REST: Duration = Duration::from_millis(100);
 
-/// Binds `host`, which may be a name or an address.
-pub(crate) async fn bind(host: &str, port: u16) -> anyhow::Result<TcpListener> {
+/// Binds `host`, which may be a name or an address. `flag` is what takes another port.
+pub(crate) async fn bind(host: &str, port: u16, flag: &str) -> anyhow::Result<TcpListener> {
     TcpListener::bind((host.trim_start_matches('[').trim_end_matches(']'), port)).await.with_context(|| {
-        format!("cannot listen on {host}:{port}; is another program using the port? --port takes another")
+        format!("cannot listen on {host}:{port}; is another program using the port? {flag} takes another")
     })
 }
 
@@ -79,7 +80,11 @@ impl Listen {
 
     /// Accepts until `stop`, then hands back what is still open: connections that are told to end after the answer they
     /// are at.
-    pub(crate) async fn serve(self, listener: TcpListener, stop: CancellationToken) -> std::io::Result<Connections> {
+    pub(crate) async fn serve(
+        self,
+        listeners: Vec<TcpListener>,
+        stop: CancellationToken,
+    ) -> std::io::Result<Connections> {
         let (open, cut) = (TaskTracker::new(), CancellationToken::new());
         let (mut lanes, mut threads) = (Vec::new(), Vec::new());
         for (number, router) in self.routers.into_iter().enumerate() {
@@ -98,7 +103,7 @@ impl Listen {
         }
         tokio::select! {
             () = stop.cancelled() => {}
-            () = accept_all(&listener, &self.room, &lanes) => {}
+            _never = join_all(listeners.iter().map(|listener| accept_all(listener, &self.room, &lanes))) => {}
         }
         open.close();
         Ok(Connections { open, cut, threads })

@@ -12,7 +12,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Layer};
+use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 
 use files::Files;
 pub(crate) use ring::{Follower, LINES_MAX, Line, News, Ring};
@@ -20,7 +20,25 @@ pub(crate) use ring::{Follower, LINES_MAX, Line, News, Ring};
 /// A log that was started. Dropped, it writes what still waits to be written to files.
 pub struct Logging {
     pub(crate) ring: Ring,
+    pub(crate) level: Level,
     _files: Option<Files>,
+}
+
+/// What is logged, which may change while the process runs.
+#[derive(Clone)]
+pub(crate) struct Level(reload::Handle<EnvFilter, Registry>);
+
+impl Level {
+    /// Logs what this filter says from now on.
+    pub(crate) fn set(&self, filter: EnvFilter) -> anyhow::Result<()> {
+        self.0.reload(filter).context("cannot change what is logged")
+    }
+}
+
+/// What is to be logged.
+pub(crate) fn filter(logging: &config::Logging) -> anyhow::Result<EnvFilter> {
+    let level = logging.level.as_str();
+    EnvFilter::try_new(level).with_context(|| format!("logging.level `{level}`"))
 }
 
 /// Starts logging for the whole process. Called once, before anything else runs.
@@ -28,8 +46,7 @@ pub struct Logging {
 /// # Errors
 /// If the filter cannot be read, files cannot be written, or logging was started before.
 pub fn start(logging: &config::Logging) -> anyhow::Result<Logging> {
-    let level = logging.level.as_str();
-    let filter = EnvFilter::try_new(level).with_context(|| format!("logging.level `{level}`"))?;
+    let (filter, level) = reload::Layer::new(filter(logging)?);
     let ring = Ring::new();
     let settings = logging.directory.clone().map(|folder| files::Settings {
         folder,
@@ -46,7 +63,7 @@ pub fn start(logging: &config::Logging) -> anyhow::Result<Logging> {
         .with(files.as_ref().map(|files| written(logging.format, false, files.lines())));
     subscriber.try_init().context("cannot start logging")?;
     keep_panics(ring.clone());
-    Ok(Logging { ring, _files: files })
+    Ok(Logging { ring, level: Level(level), _files: files })
 }
 
 /// Lines in the format that was asked for.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use gateway::{ApiError, Completed};
+use gateway::{ApiError, Usage};
 use http::header::CONTENT_TYPE;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
@@ -13,7 +13,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 use storage::Storage;
 use tokio::sync::watch;
-use types::{ByteCount, DeviceMemory};
+use types::{ByteCount, DeviceMemory, ModelKey};
 
 /// The page.
 #[derive(Clone)]
@@ -96,11 +96,11 @@ impl Collector for NodeCollector {
 }
 
 /// Tells those who count what an answer used: the node how fast its engines generate, the storage which models are used.
-pub(crate) fn counted_by(node: node::Handle, storage: Storage) -> impl Fn(&Completed) + Send + Sync {
-    move |completed| {
-        if let Some(tokens_per_second) = completed.usage.tokens_per_second {
-            node.ran(completed.model.clone(), tokens_per_second);
+pub(crate) fn counted_by(node: node::Handle, storage: Storage) -> impl Fn(&ModelKey, &Usage) + Send + Sync {
+    move |model, usage| {
+        if let Some(tokens_per_second) = usage.tokens_per_second {
+            node.ran(model.clone(), tokens_per_second);
         }
-        storage.used(completed.model.clone());
+        storage.used(model.clone());
     }
 }

@@ -20,7 +20,7 @@ use node::{Handle, InstanceView, Loaded, Model, NotUnloaded, ReadyView, Unloaded
 use route::Unavailable;
 use storage::{Begun, Error, Flag, RuntimeState, Storage};
 use tokio_util::sync::CancellationToken;
-use types::{ByteCount, DeviceName, InstanceState, MemoryUse, ModelKey, Provider};
+use types::{ByteCount, DeviceName, InstanceState, MemoryUse, ModelKey};
 
 use crate::model_path::{self, Matter};
 use crate::refused::refused;
@@ -297,7 +297,7 @@ fn load_error(unavailable: Unavailable) -> ApiError {
         ApiError {
             status: StatusCode::BAD_REQUEST,
             kind: ErrorType::InvalidRequestError,
-            param: Some("model"),
+            param: Some("model".into()),
             ..error
         }
     } else {
@@ -512,7 +512,7 @@ fn gpu_indices(view: &View, memory: &MemoryUse) -> Vec<u32> {
 fn blank(view: &View, model: &ModelKey, state: RuntimeState) -> LoadedModel {
     let known = view.library.find(&model.to_string());
     let pinned = known.as_ref().is_some_and(|known| view.is_pinned(known));
-    let (mode, provider) = known.map_or_else(Default::default, |known| (known.mode, known.provider));
+    let mode = known.as_ref().map(|known| known.mode).unwrap_or_default();
     LoadedModel {
         model: model.id.to_string(),
         variant: model.variant.to_string(),
@@ -526,7 +526,7 @@ fn blank(view: &View, model: &ModelKey, state: RuntimeState) -> LoadedModel {
         context_size: 0,
         gpu_indices: vec![],
         pinned,
-        backend: backend(provider),
+        backend: known.as_ref().map_or("llamacpp", |known| known.backend()).to_owned(),
         mode: mode.as_str().to_owned(),
         pid: None,
         port: None,
@@ -555,11 +555,6 @@ fn ready_model(view: &View, ready: &ReadyView) -> LoadedModel {
         note: ready.note.clone(),
         ..blank(view, &ready.model, RuntimeState::Ready)
     }
-}
-
-/// The engine, or whose service it is.
-fn backend(provider: Provider) -> String {
-    if provider.is_local() { "llamacpp".to_owned() } else { provider.to_string() }
 }
 
 fn loaded_model(node: &Handle, view: &View, instance: &InstanceView) -> LoadedModel {

@@ -4,7 +4,7 @@
 
 use utoipa::OpenApi;
 
-use crate::{downloads, fit_api, stats, stored};
+use crate::{api_keys, backends_health, downloads, fit_api, ollama, stats, stored, usage};
 
 /// The document, as JSON.
 ///
@@ -26,7 +26,9 @@ pub fn document() -> String {
         (name = "models", description = "Models on this machine: configure, load, unload, look"),
         (name = "storage", description = "Their files: get, guard, delete"),
         (name = "stats", description = "What the machine does and did lately"),
+        (name = "keys", description = "Who may use the models, and what they used"),
         (name = "inference", description = "OpenAI's API"),
+        (name = "ollama", description = "Ollama's API, as far as it is not inference"),
         (name = "health", description = "Whether snug is well"),
         (name = "logs", description = "What happens here"),
     ),
@@ -42,9 +44,12 @@ pub fn document() -> String {
         stored::overview, stored::models, routes::stored_model, routes::stored_variant,
         routes::stored_variant_in_short, routes::set_limit,
         routes::post_limit, stored::preview, stored::run, stored::policy, stored::set_policy,
+        api_keys::list, api_keys::create, api_keys::change, api_keys::delete, usage::usage,
+        ollama::listed::tags, ollama::listed::running, ollama::shown::show, ollama::pull::pull, ollama::delete,
+        routes::copy, routes::create, routes::create_blob, routes::push,
         routes::list_models, routes::one_model, routes::chat_completions, routes::completions, routes::embeddings,
         routes::health, routes::healthz, routes::v1_health, routes::api_health, routes::ready, routes::version,
-        routes::metrics, routes::openapi, routes::logs,
+        routes::metrics, routes::openapi, routes::logs, backends_health::health,
     ),
 )]
 struct Document;
@@ -55,7 +60,7 @@ mod routes {
     use api::{
         AvailableModels, ConfigsAdded, ConfigsPut, DeleteAnswer, DownloadStatus, ErrorBody, FlagAnswer, GuardedBody,
         Health, LimitAnswer, LimitRequest, LoadAnswer, LoadedModels, LogLevel, Logs, Model, ModelAnswer, ModelList,
-        Readiness, StoredModel, StoredVariant, UnloadAnswer, Version,
+        OllamaError, Readiness, StoredModel, StoredVariant, UnloadAnswer, Version,
     };
 
     /// Every variant of every model found on this machine, and how it fits.
@@ -422,6 +427,35 @@ mod routes {
     ),
 )]
     pub(super) fn post_limit() {}
+
+    /// Not done here: answers what works instead.
+    #[utoipa::path(
+    post, path = "/api/copy", tag = "ollama",
+    responses((status = 401, body = OllamaError), (status = 501, body = OllamaError)),
+)]
+    pub(super) fn copy() {}
+
+    /// Not done here: answers what works instead.
+    #[utoipa::path(
+    post, path = "/api/create", tag = "ollama",
+    responses((status = 401, body = OllamaError), (status = 501, body = OllamaError)),
+)]
+    pub(super) fn create() {}
+
+    /// Not done here: answers what works instead.
+    #[utoipa::path(
+    post, path = "/api/push", tag = "ollama",
+    responses((status = 401, body = OllamaError), (status = 501, body = OllamaError)),
+)]
+    pub(super) fn push() {}
+
+    /// Not done here: answers what works instead.
+    #[utoipa::path(
+    post, path = "/api/blobs/{digest}", tag = "ollama",
+    params(("digest" = String, Path, description = "of what Ollama would make a model of")),
+    responses((status = 401, body = OllamaError), (status = 501, body = OllamaError)),
+)]
+    pub(super) fn create_blob() {}
 
     /// Models that requests can name.
     #[utoipa::path(

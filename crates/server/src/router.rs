@@ -2,27 +2,37 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, any, get, post, put};
-use config::Config;
+use axum::routing::{MethodRouter, any, delete, get, patch, post, put};
 use gateway::{ApiError, RequestId, X_REQUEST_ID};
 use http::HeaderMap;
 use prometheus_client::registry::Registry;
 use storage::Storage;
+use store::Store;
+use tokio::sync::watch;
 
 use crate::access::{Access, guard};
 use crate::activation::Activation;
 use crate::advice::Advice;
+use crate::backends::Backends;
+use crate::backends_health::Watched;
 use crate::cors::{Readable, Readers};
 use crate::first_model::FirstModel;
 use crate::kept::Kept;
+use crate::keyring::Keyring;
 use crate::logs::Logs;
 use crate::models::Models;
+use crate::outlets::Outlets;
+use crate::preload::Preloads;
 use crate::stats::Stats;
-use crate::{assembly, downloads, fit_api, health, logs, metrics, model_configs, models, openapi, stats, stored};
+use crate::{
+    api_keys, backends_health, downloads, fit_api, health, logs, metrics, model_configs, models, ollama, openapi,
+    stats, stored, usage,
+};
 
 /// What the routes are made of. Each serving thread has a router of its own, made from clones.
 #[derive(Clone)]
@@ -32,60 +42,116 @@ pub(crate) struct Parts {
     storage: Storage,
     advice: Advice,
     telemetry: telemetry::Handle,
+    keyring: Keyring,
+    store: Store,
     access: Access,
-    readers: Readers,
+    readers: Arc<ArcSwap<Readers>>,
     logs: Logs,
     metrics: metrics::Page,
     openapi: Kept,
     first: FirstModel,
+    watched: Watched,
 }
 
 /// Those who own what the routes show and change.
 pub(crate) struct Owners {
     pub(crate) table: route::Table,
+    pub(crate) directory: route::Directory,
     pub(crate) node: node::Handle,
     pub(crate) storage: Storage,
     pub(crate) advice: Advice,
     pub(crate) telemetry: telemetry::Handle,
+    pub(crate) keyring: Keyring,
+    pub(crate) store: Store,
     pub(crate) access: Access,
     pub(crate) logs: Logs,
     pub(crate) first: FirstModel,
+    pub(crate) backends: watch::Receiver<Arc<Backends>>,
+    pub(crate) preloads: Preloads,
+    /// What the gateway refuses to exceed, and who may read answers: both follow the configuration.
+    pub(crate) limits: gateway::LiveLimits,
+    pub(crate) readers: Arc<ArcSwap<Readers>>,
+    pub(crate) outlets: Outlets,
 }
 
 impl Parts {
-    pub(crate) fn new(config: &Config, owners: Owners) -> Self {
-        let Owners { table, node, storage, advice, telemetry, access, logs, first } = owners;
-        let mut registry = Registry::default();
+    /// `registry` has metrics of others already, or none.
+    pub(crate) fn new(mut registry: Registry, owners: Owners) -> Self {
+        let Owners { table, directory, node, storage, advice, telemetry, keyring, store, access, logs, first, .. } =
+            owners;
+        let (limits, readers, outlets) = (owners.limits, owners.readers, owners.outlets);
+        let watched = Watched { node: node.clone(), backends: owners.backends, preloads: owners.preloads };
         let request_metrics = gateway::Metrics::register(&mut registry);
         registry.register_collector(Box::new(metrics::NodeCollector::new(node.view())));
         let (count, remember) = (metrics::counted_by(node.clone(), storage.clone()), telemetry.clone());
         let gateway = gateway::Parts {
             table,
+            directory,
             activate: Arc::new(Activation::new(node.clone(), storage.clone())),
-            limits: assembly::gateway_limits(config),
+            keys: keyring.keys().clone(),
+            limits,
             metrics: request_metrics,
-            completed: Arc::new(move |completed| {
-                count(&completed);
-                remember.answered(stats::answer(completed));
+            shared: gateway::Shared::default(),
+            finished: Arc::new(move |finished| {
+                outlets.finished(&finished);
+                if let Some(answer) = stats::answer(&finished) {
+                    count(&answer.model, &finished.usage);
+                    remember.answered(answer);
+                }
+                if let Some(used) = usage::used(&finished) {
+                    remember.used(used);
+                }
             }),
         };
         let openapi = Kept::json(openapi::document());
-        let readers = Readers::new(&config.server.cors_origins);
         let metrics = metrics::Page::new(registry);
-        Self { gateway, node, storage, advice, telemetry, access, readers, logs, metrics, openapi, first }
+        Self {
+            gateway,
+            node,
+            storage,
+            advice,
+            telemetry,
+            keyring,
+            store,
+            access,
+            readers,
+            logs,
+            metrics,
+            openapi,
+            first,
+            watched,
+        }
     }
 }
 
 /// All routes, and `OPTIONS` for each.
 pub(crate) fn router(parts: Parts) -> Readable {
-    let Parts { gateway, node, storage, advice, telemetry, access, readers, logs, metrics, openapi, first } = parts;
+    let Parts {
+        gateway,
+        node,
+        storage,
+        advice,
+        telemetry,
+        keyring,
+        store,
+        access,
+        readers,
+        logs,
+        metrics,
+        openapi,
+        first,
+        watched,
+    } = parts;
 
     // Open to everybody who can reach the port.
     let open = slashed(Router::new(), "/health", only("GET, HEAD", get(health::health)));
+    let open = open.route("/", only("GET, HEAD", get(ollama::greeting)));
     let open = slashed(open, "/healthz", only("GET, HEAD", get(health::health)));
     let open = slashed(open, "/v1/health", only("GET, HEAD", get(health::health)));
     let open = slashed(open, "/api/health", only("GET, HEAD", get(health::health)));
-    let ready = get(health::ready).with_state((node.clone(), first));
+    let ready = get(health::ready).with_state((node.clone(), first, watched.preloads.clone()));
+    let backends = get(backends_health::health).with_state(watched);
+    let open = slashed(open, "/v1/backends/health", only("GET, HEAD", backends));
     let open = slashed(open, "/readyz", only("GET, HEAD", ready));
     let open = slashed(open, "/api/version", only("GET, HEAD", get(health::version)));
     let open = slashed(open, "/metrics", only("GET, HEAD", get(metrics::page).with_state(metrics)));
@@ -118,7 +184,7 @@ pub(crate) fn router(parts: Parts) -> Readable {
     let of_models = Router::new().route("/api/models/{*matter}", model.fallback(models::method_not_allowed));
     let of_models = slashed(of_models, "/api/models", only("GET, HEAD", get(models::available)));
     let loaded = only("GET, HEAD", get(models::loaded));
-    let of_models = slashed(of_models, "/api/models/loaded", loaded).with_state(models);
+    let of_models = slashed(of_models, "/api/models/loaded", loaded).with_state(models.clone());
     let kept = slashed(Router::new(), "/api/storage", only("GET, HEAD", get(stored::overview)));
     let kept = slashed(kept, "/api/storage/models", only("GET, HEAD", get(stored::models)));
     let kept = kept.route("/api/storage/models/{*name}", only("GET, HEAD", get(stored::named)));
@@ -134,14 +200,37 @@ pub(crate) fn router(parts: Parts) -> Readable {
     let kept = kept.route("/api/models/config/{*name}", only("GET, HEAD, DELETE", config)).route_layer(guarded.clone());
     let kept = slashed(kept, "/api/downloads", only("GET, HEAD", get(downloads::list))).with_state(storage);
 
+    // Ollama's words; its errors have a form of their own. What is loaded and answers is the gateway's.
+    let changing = slashed(Router::new(), "/api/pull", only("POST", post(ollama::pull::pull)));
+    let changing = slashed(changing, "/api/delete", only("DELETE", delete(ollama::delete)));
+    let changing = slashed(changing, "/api/copy", only("POST", post(ollama::copy)));
+    let changing = slashed(changing, "/api/create", only("POST", post(ollama::create)));
+    let changing = slashed(changing, "/api/push", only("POST", post(ollama::push)));
+    let blobs = only("HEAD, POST", post(ollama::create).head(ollama::create));
+    let changing = slashed(changing, "/api/blobs/{digest}", blobs).route_layer(guarded.clone());
+    let of_ollama = slashed(changing, "/api/tags", only("GET, HEAD", get(ollama::listed::tags)));
+    let of_ollama = slashed(of_ollama, "/api/ps", only("GET, HEAD", get(ollama::listed::running)));
+    let of_ollama = slashed(of_ollama, "/api/show", only("POST", post(ollama::shown::show)));
+    let of_ollama = of_ollama.with_state(models).layer(from_fn(ollama::in_ollamas_form));
+
     let logs = slashed(Router::new(), "/api/logs", only("GET, HEAD", get(logs::logs).with_state(logs)));
-    let logs = logs.route_layer(guarded);
+    let logs = logs.route_layer(guarded.clone());
+
+    // Who may use the models, and what they used.
+    let made = get(api_keys::list).post(api_keys::create);
+    let keys = slashed(Router::new(), "/api/api-keys", only("GET, HEAD, POST", made));
+    let one = patch(api_keys::change).delete(api_keys::delete);
+    let keys = slashed(keys, "/api/api-keys/{key_id}", only("PATCH, DELETE", one)).with_state(keyring);
+    let used = only("GET, HEAD", get(usage::usage).with_state(store));
+    let keys = slashed(keys, "/api/usage", used).route_layer(guarded);
 
     let router = open
         .with_state(node)
         .merge(of_models)
+        .merge(of_ollama)
         .merge(kept)
         .merge(logs)
+        .merge(keys)
         .merge(stats)
         .merge(fit)
         .layer(from_fn(with_request_id))

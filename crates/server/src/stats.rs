@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use api::{Gpu, Hardware, Inference};
 use axum::Json;
 use axum::extract::{RawQuery, State};
-use gateway::{ApiError, Completed};
+use gateway::{ApiError, Finished, Outcome};
 use hardware::{Accelerator, Source, System};
 use telemetry::Answer;
 use tokio::sync::broadcast;
@@ -85,23 +85,29 @@ pub(crate) async fn hardware(State(stats): State<Stats>) -> Result<Json<Hardware
     Ok(Json(shown(&*stats.advice.hardware().await?.now().await)))
 }
 
-/// What is remembered of an answer that ended just now.
-pub(crate) fn answer(completed: Completed) -> Answer {
-    let Completed { model, usage, is_stream, first_piece, total, .. } = completed;
+/// What is remembered of a request that ended just now; nothing if no model answered it.
+pub(crate) fn answer(finished: &Finished) -> Option<Answer> {
+    let Finished { by, usage, is_stream, first_piece, total, outcome, endpoint, .. } = finished;
+    let (usage, first_piece, total) = (*usage, *first_piece, *total);
+    // Words about a model are no answers of it.
+    if *outcome != Outcome::Success || matches!(*endpoint, "tokenize" | "count_tokens") {
+        return None;
+    }
+    let model = by.as_ref()?.model.clone();
     // A whole answer comes in one piece at the end; its first token was there when the generation began.
     let begun = usage.generation_time.map_or(first_piece, |generation| total.saturating_sub(generation));
-    Answer {
+    Some(Answer {
         model,
         at: SystemTime::now(),
         prompt_tokens: usage.prompt_tokens,
         completion_tokens: usage.completion_tokens,
         prompt_tokens_per_second: usage.prompt_tokens_per_second.unwrap_or(0.0),
         generation_tokens_per_second: usage.tokens_per_second.unwrap_or(0.0),
-        latency: if is_stream { first_piece } else { begun },
+        latency: if *is_stream { first_piece } else { begun },
         total_time: total,
         prompt_time: usage.prompt_time.unwrap_or_default(),
         generation_time: usage.generation_time.unwrap_or_default(),
-    }
+    })
 }
 
 /// Has every swap of the node remembered, until `stop`.
@@ -224,7 +230,8 @@ fn since_1970(at: SystemTime) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use gateway::Usage;
+    use gateway::{By, RequestId, Usage};
+    use http::{HeaderMap, StatusCode};
     use types::{InstanceId, ModelId, ModelKey, Variant};
 
     use super::*;
@@ -257,19 +264,31 @@ mod tests {
 
     #[test]
     fn the_first_token_of_a_whole_answer_came_before_it() {
-        let completed = |is_stream, generation_time| Completed {
-            instance: InstanceId::new("i"),
-            model: ModelKey { id: ModelId::new("m"), variant: Variant::new("Q4_0") },
+        let model = ModelKey { id: ModelId::new("m"), variant: Variant::new("Q4_0") };
+        let finished = |is_stream, generation_time| Finished {
+            id: RequestId::of(&HeaderMap::new()),
+            endpoint: "chat_completions",
+            model: Some("m".to_owned()),
+            by: Some(By { instance: InstanceId::new("i"), model: model.clone() }),
+            outcome: Outcome::Success,
+            status: Some(StatusCode::OK),
+            caller: keys::Caller::anybody(),
+            traceparent: None,
+            bodies: None,
             usage: Usage { generation_time, ..Usage::default() },
             is_stream,
             first_piece: Duration::from_millis(990),
             total: Duration::from_millis(1000),
         };
-        let latency = |is_stream, generation_time| answer(completed(is_stream, generation_time)).latency.as_millis();
+        let latency =
+            |is_stream, generation_time| answer(&finished(is_stream, generation_time)).unwrap().latency.as_millis();
         assert_eq!(latency(true, Some(Duration::from_millis(700))), 990, "as it was measured");
         assert_eq!(latency(false, Some(Duration::from_millis(700))), 300);
         assert_eq!(latency(false, Some(Duration::from_secs(2))), 0, "an engine's clock is its own");
         assert_eq!(latency(false, None), 990, "where the engine says nothing");
+        assert!(answer(&Finished { outcome: Outcome::Broken, ..finished(true, None) }).is_none());
+        assert!(answer(&Finished { by: None, ..finished(true, None) }).is_none());
+        assert!(answer(&Finished { endpoint: "tokenize", ..finished(true, None) }).is_none());
     }
 
     #[test]

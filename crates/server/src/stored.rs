@@ -330,8 +330,9 @@ mod tests {
     fn hours_and_days_agree_or_are_refused() {
         let check = |patch: CleanupPolicyPatch, expected: Result<(u64, f64), &'static str>| {
             let patched = patched(&Policy::default(), &patch).map(|policy| shown(&policy));
-            let seen = patched.map(|policy| (policy.max_age_hours, policy.max_age_days)).map_err(|e| e.param.unwrap());
-            assert_eq!(seen, expected, "{patch:?}");
+            let seen = patched.map(|policy| (policy.max_age_hours, policy.max_age_days));
+            let seen = seen.map_err(|error| error.param.unwrap());
+            assert_eq!(seen, expected.map_err(Into::into), "{patch:?}");
         };
         let patch = CleanupPolicyPatch::default;
         check(patch(), Ok((720, 30.0)));

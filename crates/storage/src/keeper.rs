@@ -98,6 +98,8 @@ pub struct Storage(Arc<Inner>);
 
 struct Inner {
     config: Config,
+    /// How a configured model is started now where its config does not say.
+    defaults: Mutex<node::Settings>,
     repositories: Repositories,
     places: Places,
     node: node::Handle,
@@ -176,6 +178,7 @@ impl Setup {
             origins: Mutex::default(),
             changing: tokio::sync::Mutex::default(),
             tracker: tracker.clone(),
+            defaults: Mutex::new(config.defaults.clone()),
             config,
             repositories,
             places,
@@ -196,6 +199,12 @@ impl Setup {
 }
 
 impl Storage {
+    /// Starts configured models otherwise from now on where their configs do not say.
+    pub async fn set_defaults(&self, defaults: node::Settings) {
+        *self.0.defaults.lock().unwrap_or_else(PoisonError::into_inner) = defaults;
+        self.0.configure_node().await;
+    }
+
     /// Does what must not stop half-way, though whoever asked for it leaves.
     async fn finish<T: Send + 'static>(
         &self,
@@ -282,7 +291,7 @@ impl Storage {
     pub fn is_missing(&self, name: &str) -> bool {
         let view = self.0.view();
         let Some(model) = view.library.find(name) else { return false };
-        if model.present || !model.provider.is_local() {
+        if model.present || !model.is_of_files() {
             return false;
         }
         // A bare id means whichever of its variants is here.
@@ -496,7 +505,7 @@ impl Storage {
     pub fn stored(&self) -> Vec<Stored> {
         let view = self.0.view();
         let fetches = self.fetches();
-        let models = view.library.models().filter(|model| model.present && model.provider.is_local());
+        let models = view.library.models().filter(|model| model.present && model.is_of_files());
         models.map(|model| self.0.stored(&view, model, &fetches)).collect()
     }
 
@@ -596,7 +605,7 @@ impl Storage {
         // What is left of a set that lacks files goes as well.
         let view = self.0.view();
         let has_files = |model: &node::Model| model.present || model.files.iter().any(|file| file.exists());
-        let models = view.library.models().filter(|model| model.provider.is_local() && has_files(model));
+        let models = view.library.models().filter(|model| model.is_of_files() && has_files(model));
         let stored = models.map(|model| self.0.stored(&view, model, &fetches)).collect();
         let stored = self.of_name(stored, name, variant)?;
         let guarded: Vec<&Stored> = stored.iter().filter(|one| one.is_guarded()).collect();

@@ -80,6 +80,7 @@ impl Places {
             provider: config.provider(),
             mode: config.written_mode(),
             context_window: config.context_window(),
+            alone: false,
             settings: settings.clone(),
             declared: Declared { file_size: of.and_then(|of| of.file_size), memory: of.and_then(|of| of.min_vram) },
         };

@@ -19,8 +19,8 @@ pub enum Error {
     /// The file is no database, or a damaged one. It is left as it is.
     #[error(
         "the database {path} is damaged ({reason}) and was left as it is; stop snug, then put a copy of it back, or move \
-         {path}, {path}-wal and {path}-shm away: snug starts with an empty one, without the flags, pins, settings, use \
-         counts and history that were in it", path = .path.display()
+         {path}, {path}-wal and {path}-shm away: snug starts with an empty one, without the API keys, flags, pins, settings, \
+         use counts and history that were in it, and without keys it is open to everybody", path = .path.display()
     )]
     Damaged {
         /// The database file.

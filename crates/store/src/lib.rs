@@ -9,6 +9,8 @@
 //! | `settings` | `settings` | what a person changed while snug ran |
 //! | `downloads` | `downloads` | downloads that are not done |
 //! | `inferences`, `swaps` | `inferences`, `swaps` | what happened lately |
+//! | `api_keys`, `numbers` | `api_keys` | API keys, as hashes |
+//! | `usage` | `usage` | what was used by whom, summed up |
 //!
 //! What holds:
 //! - **A call that returned is kept** when the process ends, however it ends (`kill -9`), for the kernel has what it
@@ -19,6 +21,7 @@
 //!   later, so that a program of the version before, still running on the database, is not disturbed. A migration that
 //!   was published is never edited.
 
+mod api_keys;
 mod downloads;
 mod error;
 mod files;
@@ -27,10 +30,13 @@ mod open;
 mod pins;
 mod settings;
 mod swaps;
+mod usage;
 
+pub use api_keys::{ApiKeyColumns, ApiKeyRow};
 pub use downloads::DownloadRow;
 pub use error::Error;
 pub use files::{FileRow, Use};
 pub use inferences::InferenceRow;
 pub use open::Store;
 pub use swaps::SwapRow;
+pub use usage::{UsageGroup, UsagePeriod, UsageQuery, UsageRow, UsageSums};

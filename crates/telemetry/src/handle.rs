@@ -9,14 +9,16 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::ledger::Ledger;
 use crate::recent::Recent;
-use crate::{ANSWERS_MAX, Answer, Averages, SWAPS_MAX, Swap, Totals, keeper};
+use crate::{ANSWERS_MAX, Answer, Averages, SWAPS_MAX, Swap, Totals, Used, keeper};
 
 /// Begins to remember, in a task of `tracker` until `stop`: reads back what `store` has of the window, writes what
 /// comes. What came before `stop` is written before the task ends.
 pub fn start(store: Store, tracker: &TaskTracker, stop: CancellationToken) -> Handle {
     let handle = Handle(Arc::new(Shared {
         inbox: Mutex::default(),
+        ledger: Mutex::default(),
         recent: Mutex::new(Recent::new()),
         news: Notify::new(),
         restored: CancellationToken::new(),
@@ -31,8 +33,10 @@ pub struct Handle(Arc<Shared>);
 
 struct Shared {
     inbox: Mutex<Inbox>,
+    /// What was used and is not in the store.
+    ledger: Mutex<Ledger>,
     recent: Mutex<Recent>,
-    /// Something came into an empty inbox.
+    /// Something came into an empty inbox or ledger.
     news: Notify,
     /// Cancelled once what the store had is here.
     restored: CancellationToken,
@@ -58,6 +62,15 @@ impl Handle {
         }
         inbox.answers.push_back(answer);
         drop(inbox);
+        self.tell(was_empty);
+    }
+
+    /// A request was answered. Never waits; what was used adds up until the store has it, within a second.
+    pub fn used(&self, used: Used) {
+        let mut ledger = lock(&self.0.ledger);
+        let was_empty = ledger.is_empty();
+        ledger.used(used);
+        drop(ledger);
         self.tell(was_empty);
     }
 
@@ -107,6 +120,16 @@ impl Handle {
     /// Waits until something came, for one who then looks.
     pub(crate) async fn news(&self) {
         self.0.news.notified().await;
+    }
+
+    /// What was used since the last time this was asked.
+    pub(crate) fn take_ledger(&self) -> Ledger {
+        std::mem::take(&mut *lock(&self.0.ledger))
+    }
+
+    /// The store did not take it.
+    pub(crate) fn put_back(&self, earlier: Ledger) {
+        lock(&self.0.ledger).put_back(earlier);
     }
 
     /// The window with all that came until now.

@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::handle::Handle;
-use crate::{ANSWERS_MAX, Answer, RETENTION, SWAPS_MAX, Swap, since_1970};
+use crate::{ANSWERS_MAX, Answer, RETENTION, SWAPS_MAX, Swap, USAGE_BY_MINUTE, USAGE_KEPT, since_1970};
 
 /// For so long things are gathered before they are written together.
 const GATHERED: Duration = Duration::from_millis(500);
@@ -16,11 +16,19 @@ const RETRY: Duration = Duration::from_secs(10);
 /// How often what is too old is dropped from the store, while something is written.
 const PRUNED_EVERY: Duration = Duration::from_mins(1);
 
+/// How often what was used is summed up further, while something is written.
+const ROLLED_UP_EVERY: Duration = Duration::from_hours(1);
+
 /// Reads back what the store has, then writes what comes until `stop`, and what is left then.
 pub(crate) async fn keep(handle: Handle, store: Store, stop: CancellationToken) {
-    let mut keeper = Keeper { handle, store, has_failed: false, unpruned: 0, pruned: Instant::now() };
+    let now = Instant::now();
+    let mut keeper =
+        Keeper { handle, store, has_failed: false, unpruned: 0, pruned: now, rolled_up: now, rolled_up_to_ms: 0 };
     keeper.restore().await;
     keeper.handle.now_restored();
+    if let Err(error) = keeper.roll_up().await {
+        tracing::warn!(error = &error as &dyn std::error::Error, "what was used stays in minutes for now");
+    }
     loop {
         // Each of these only waits; an interrupted one is begun anew.
         tokio::select! {
@@ -47,6 +55,9 @@ struct Keeper {
     /// Answers written since the store was pruned.
     unpruned: usize,
     pruned: Instant,
+    rolled_up: Instant,
+    /// Until when what was used is summed up by the hour, ms since 1970.
+    rolled_up_to_ms: i64,
 }
 
 impl Keeper {
@@ -72,12 +83,22 @@ impl Keeper {
         if let Err(error) = &written
             && !self.has_failed
         {
-            tracing::warn!(error = error as &dyn std::error::Error, "the history is in memory only for now");
+            tracing::warn!(
+                error = error as &dyn std::error::Error,
+                "the history and what is used are in memory only for now"
+            );
         }
         self.has_failed = written.is_err();
     }
 
     async fn write_all(&mut self) -> Result<(), store::Error> {
+        let ledger = self.handle.take_ledger();
+        if !ledger.is_empty()
+            && let Err(error) = self.store.add_usage(&ledger.rows()).await
+        {
+            self.handle.put_back(ledger);
+            return Err(error);
+        }
         let ((answers, answers_to), (swaps, swaps_to)) =
             self.handle.read(|recent, _| (recent.answers.unwritten(), recent.swaps.unwritten()));
         if !answers.is_empty() {
@@ -95,6 +116,17 @@ impl Keeper {
             (self.pruned, self.unpruned) = (Instant::now(), 0);
             self.prune().await?;
         }
+        if self.rolled_up.elapsed() >= ROLLED_UP_EVERY {
+            self.roll_up().await?;
+        }
+        Ok(())
+    }
+
+    async fn roll_up(&mut self) -> Result<(), store::Error> {
+        self.rolled_up = Instant::now();
+        let to = before(USAGE_BY_MINUTE);
+        self.store.roll_up_usage(self.rolled_up_to_ms, to, before(USAGE_KEPT)).await?;
+        self.rolled_up_to_ms = to;
         Ok(())
     }
 
@@ -106,5 +138,10 @@ impl Keeper {
 
 /// What ended before is not in the window any more; ms since 1970.
 fn oldest() -> i64 {
-    since_1970(SystemTime::now().checked_sub(RETENTION).unwrap_or(SystemTime::UNIX_EPOCH))
+    before(RETENTION)
+}
+
+/// So long ago; ms since 1970.
+fn before(past: Duration) -> i64 {
+    since_1970(SystemTime::now().checked_sub(past).unwrap_or(SystemTime::UNIX_EPOCH))
 }

@@ -1,4 +1,4 @@
-//! Where the fake engine's program is. What it can do is said in `src/bin/fake-llama-server/options.rs`.
+//! Where the fake engines' programs are. What the first can do is said in `src/bin/fake-llama-server/options.rs`.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,20 +15,33 @@ use std::sync::OnceLock;
 /// If it does not build: a test that needs it cannot go on.
 pub fn fake_engine() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| std::env::var_os("SNUG_FAKE_LLAMA_SERVER").map_or_else(build, PathBuf::from))
+    PROGRAM.get_or_init(|| {
+        std::env::var_os("SNUG_FAKE_LLAMA_SERVER").map_or_else(|| build("fake-llama-server"), PathBuf::from)
+    })
 }
 
-fn build() -> PathBuf {
+/// The path of `fake-python-server`, which stands in for `python` and `mlx-openai-server` where a link of that name leads
+/// to it; built if need be, as [`fake_engine`].
+///
+/// # Panics
+///
+/// If it does not build: a test that needs it cannot go on.
+pub fn fake_python() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| build("fake-python-server"))
+}
+
+fn build(program: &str) -> PathBuf {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| env!("CARGO").into());
     let mut command = Command::new(cargo);
-    command.args(["build", "--quiet", "--package", "testkit", "--bin", "fake-llama-server"]);
+    command.args(["build", "--quiet", "--package", "testkit", "--bin", program]);
     command.args(["--message-format", "json-render-diagnostics"]);
     command.args(["--manifest-path", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")]);
     if let Some(folder) = target_folder() {
         command.arg("--target-dir").arg(folder);
     }
     let output = command.output().expect("cargo, which built this test, can be started");
-    assert!(output.status.success(), "fake-llama-server: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
     output
         .stdout
         .split(|byte| *byte == b'\n')

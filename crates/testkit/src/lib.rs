@@ -7,7 +7,7 @@ mod hub;
 mod snug;
 mod wait;
 
-pub use fake_engine::fake_engine;
+pub use fake_engine::{fake_engine, fake_python};
 pub use http::{Answer, Events, fetch, post};
 pub use hub::{Asked, Content, Counts, FakeHub, Fault, sha256};
 pub use reqwest::Method;

@@ -28,12 +28,21 @@ impl Stage {
     /// # Panics
     /// If the folders cannot be made.
     pub fn new(program: impl Into<PathBuf>, engine: &Path) -> Self {
+        let stage = Self::without_engine(program);
+        let engine = engine.to_str().expect("a test's path is UTF-8");
+        stage.arguments(&["--llama-server", engine])
+    }
+
+    /// Fresh folders for `program`, the built `snug`, which has to find its engines by itself.
+    ///
+    /// # Panics
+    /// If the folders cannot be made.
+    pub fn without_engine(program: impl Into<PathBuf>) -> Self {
         let folder = tempfile::Builder::new().prefix("snug-test").tempdir().expect("a temporary folder can be made");
         let stage =
             Self { program: program.into(), folder, arguments: vec![], environment: vec![], file_size_max: None };
         std::fs::create_dir(stage.models_dir()).expect("the folder is fresh");
-        let engine = engine.to_str().expect("a test's path is UTF-8");
-        stage.arguments(&["--llama-server", engine])
+        stage
     }
 
     /// With more arguments for `snug serve`.
@@ -56,10 +65,26 @@ impl Stage {
     /// If it cannot be written.
     #[must_use]
     pub fn config(self, toml: &str) -> Self {
-        let path = self.folder.path().join("snug.toml");
-        std::fs::write(&path, toml).expect("the folder is ours");
+        self.write_config(toml);
+        let path = self.config_file();
         let path = path.to_str().expect("a test's path is UTF-8").to_owned();
         self.arguments(&["--config", &path])
+    }
+
+    /// The configuration file of [`Self::config`].
+    pub fn config_file(&self) -> PathBuf {
+        self.folder.path().join("snug.toml")
+    }
+
+    /// Puts another configuration file in its place, as an editor does: by a rename.
+    ///
+    /// # Panics
+    /// If it cannot be written.
+    pub fn write_config(&self, toml: &str) {
+        let new = self.folder.path().join("snug.toml.new");
+        std::fs::write(&new, toml)
+            .and_then(|()| std::fs::rename(&new, self.config_file()))
+            .expect("the folder is ours");
     }
 
     /// From now on no file that snug or an engine writes may grow beyond `kib` KiB: a write beyond it fails as on a full
@@ -325,6 +350,11 @@ impl Snug<'_> {
     /// Asks it to end.
     pub fn terminate(&self) {
         signal(self.child.id(), Signal::TERM);
+    }
+
+    /// Has it read its configuration again.
+    pub fn hang_up(&self) {
+        signal(self.child.id(), Signal::HUP);
     }
 
     /// Ends it as a crash would, and waits for that.

@@ -45,6 +45,11 @@ impl CacheType {
         }
     }
 
+    /// The type of this name, if it is one.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|one| one.as_str() == name)
+    }
+
     /// Bytes that `elements` values take (ggml's block sizes: 32 values share one or two scales), rounded up to blocks.
     pub const fn bytes_for(self, elements: u64) -> u64 {
         let (block, bytes) = match self {

@@ -9,8 +9,10 @@ mod compute;
 mod device;
 mod failure;
 mod instance;
+mod key;
 mod model;
 mod provider;
+mod secret;
 
 pub use backend::Backend;
 pub use bytes::{ByteCount, ParseByteCountError};
@@ -18,5 +20,7 @@ pub use compute::{CacheType, Pooling};
 pub use device::{DeviceMemory, DeviceName, MemoryUse};
 pub use failure::{Action, FailureClass, LoadFailure};
 pub use instance::{InstanceId, InstanceState, LoadPhase};
+pub use key::{DeploymentId, KeyId};
 pub use model::{Mode, ModelId, ModelKey, Variant};
 pub use provider::{Provider, UnknownProvider};
+pub use secret::Secret;

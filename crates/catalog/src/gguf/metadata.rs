@@ -27,10 +27,11 @@ enum Value {
 }
 
 /// Keys outside the architecture's own namespace.
-const GENERAL: [&str; 11] = [
+const GENERAL: [&str; 14] = [
     "general.alignment",
     "general.architecture",
     "general.file_type",
+    "general.license",
     "general.name",
     "general.size_label",
     "general.type",
@@ -38,8 +39,14 @@ const GENERAL: [&str; 11] = [
     "split.no",
     "split.tensors.count",
     "tokenizer.chat_template",
+    FILL_PREFIX,
+    FILL_PREFIX_BEFORE,
     TOKENS,
 ];
+
+/// The token before a gap that is to be filled, and the name that it had before.
+const FILL_PREFIX: &str = "tokenizer.ggml.fim_pre_token_id";
+const FILL_PREFIX_BEFORE: &str = "tokenizer.ggml.prefix_token_id";
 
 /// The vocabulary. Only its length is kept.
 const TOKENS: &str = "tokenizer.ggml.tokens";
@@ -166,6 +173,11 @@ impl Metadata {
             Some(Value::Text(text)) => Ok(Some(text)),
             Some(_) => Err(Error::BadValue { key: key.to_owned(), expected: "text" }),
         }
+    }
+
+    /// Whether there is a token before a gap that is to be filled.
+    pub(super) fn has_fill_prefix(&self) -> bool {
+        [FILL_PREFIX, FILL_PREFIX_BEFORE].iter().any(|key| self.values.contains_key(*key))
     }
 
     /// How many tokens the tokenizer lists.

@@ -6,6 +6,7 @@ pub(crate) mod config;
 pub(crate) mod doctor;
 pub(crate) mod fit;
 pub(crate) mod info;
+pub(crate) mod keys;
 pub(crate) mod load;
 pub(crate) mod models;
 pub(crate) mod pin;

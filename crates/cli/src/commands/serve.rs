@@ -15,19 +15,21 @@ const LAST_LOOK: Duration = Duration::from_secs(1);
 
 /// Reads the configuration and serves until it is told to stop.
 pub(crate) fn run(args: ServeArgs, settings: &Settings) -> Result<(), Failure> {
-    let config = Config::load(&sources(args, settings))?;
+    let sources = sources(args, settings);
+    let config = Config::load(&sources)?;
     // Requests are served on threads of their own; what is left here waits more than it works.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let ended = runtime.block_on(serve(config, settings.hub()));
+    let ended = runtime.block_on(serve(config, sources, settings.hub()));
     // A look at a folder whose disk hangs must not keep the program from ending.
     runtime.shutdown_timeout(LAST_LOOK);
     ended
 }
 
-async fn serve(config: Config, hub: hub::Settings) -> Result<(), Failure> {
+async fn serve(config: Config, sources: Sources, hub: hub::Settings) -> Result<(), Failure> {
     let failed = |error: anyhow::Error| Failure::new(Exit::Failed, format!("{error:#}"));
     let logging = server::start_logging(&config.logging).map_err(failed)?;
-    let server = Server::bind(&config, hub, &logging).await.map_err(failed)?;
+    let server =
+        Server::bind(&config, hub, &logging).await.and_then(|server| server.follow(sources)).map_err(failed)?;
     let shutdown = Shutdown::default();
     let signals = server::shutdown_on_signals(shutdown.clone());
     let serving = server.run(shutdown);
@@ -46,9 +48,11 @@ fn sources(args: ServeArgs, settings: &Settings) -> Sources {
     let flags = Flags {
         host: args.host,
         port: args.port,
+        ollama_port: args.ollama_port,
         data_dir: args.data_dir,
         models_dir: args.models_dir,
         override_path: args.override_path,
+        models_yaml: args.models_yaml,
         memory: args.memory,
         ram: args.ram,
         max_context: args.max_context,

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::stage::fake;
 
 /// Method and path; the parts in braces are `name` and `variant`. The dashboard's page is no part of this.
-pub(crate) const ROUTES: [(&str, &str); 45] = [
+pub(crate) const ROUTES: [(&str, &str); 46] = [
     ("POST", "/v1/chat/completions"),
     ("GET", "/v1/models"),
     ("GET", "/v1/models/{name}"),
@@ -54,6 +54,7 @@ pub(crate) const ROUTES: [(&str, &str); 45] = [
     ("GET", "/metrics"),
     ("GET", "/openapi.json"),
     ("GET", "/api/health"),
+    ("GET", "/v1/backends/health"),
 ];
 
 /// A path without the names of its parameters.

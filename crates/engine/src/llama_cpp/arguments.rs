@@ -7,6 +7,7 @@ use std::path::Path;
 use types::{Mode, Pooling};
 
 use crate::Spec;
+use crate::adapter::Line;
 
 /// Arguments that snug itself sets, so that a configuration's extra arguments must not.
 pub const RESERVED_ARGUMENTS: &[&str] =
@@ -27,11 +28,13 @@ pub fn arguments(spec: &Spec, address: SocketAddr, slots_folder: Option<&Path>) 
     line.pair("--port", address.port().to_string());
     line.pair("--ctx-size", spec.context.saturating_mul(u64::from(spec.slots)).to_string());
     line.pair("--parallel", spec.slots.to_string());
-    line.pair("--gpu-layers", spec.gpu_layers.to_string());
+    line.pair("--n-gpu-layers", spec.gpu_layers.to_string());
     line.pair("--cache-type-k", spec.cache_type_k.as_str());
     line.pair("--cache-type-v", spec.cache_type_v.as_str());
     line.pair("--cache-ram", "0");
-    line.pair("--fit", "off");
+    if !spec.extra_args.iter().any(|argument| argument == "--fit") {
+        line.pair("--fit", "off");
+    }
     line.pair("--log-verbosity", "4");
     line.flag("--offline");
     line.flag("--no-webui");
@@ -47,41 +50,33 @@ pub fn arguments(spec: &Spec, address: SocketAddr, slots_folder: Option<&Path>) 
     if let Some(template) = &spec.chat_template_file {
         line.pair("--chat-template-file", template);
     }
+    if let Some(kwargs) = &spec.chat_template_kwargs {
+        line.pair("--chat-template-kwargs", kwargs);
+    }
+    if let Some(fast) = spec.flash_attn {
+        line.pair("--flash-attn", if fast { "on" } else { "off" });
+    }
     match spec.mode {
         Mode::Chat if !spec.embeddings => {}
         // A chat model rarely names a pooling of its own, and without one the engine refuses OpenAI's route.
         Mode::Chat => {
-            line.flag("--embeddings");
+            line.flag("--embedding");
             line.pair("--pooling", spec.pooling.unwrap_or(Pooling::Mean).as_str());
         }
         Mode::Embedding => {
-            line.flag("--embeddings");
+            line.flag("--embedding");
             if let Some(pooling) = spec.pooling {
                 line.pair("--pooling", pooling.as_str());
             }
         }
         Mode::Rerank => {
-            line.flag("--embeddings");
+            line.flag("--embedding");
             line.pair("--pooling", Pooling::Rank.as_str());
             line.flag("--reranking");
         }
     }
     line.0.extend(spec.extra_args.iter().map(OsString::from));
     line.0
-}
-
-#[derive(Default)]
-struct Line(Vec<OsString>);
-
-impl Line {
-    fn flag(&mut self, name: &str) {
-        self.0.push(name.into());
-    }
-
-    fn pair(&mut self, name: &str, value: impl AsRef<std::ffi::OsStr>) {
-        self.0.push(name.into());
-        self.0.push(value.as_ref().to_owned());
-    }
 }
 
 #[cfg(test)]
@@ -91,19 +86,13 @@ mod tests {
 
     fn spec() -> Spec {
         Spec {
-            model: "/models/tiny.gguf".into(),
-            mmproj: None,
             alias: "tiny".into(),
-            mode: Mode::Chat,
             context: 2048,
             slots: 2,
-            gpu_layers: 0,
-            cache_type_k: CacheType::F16,
             cache_type_v: CacheType::Q8_0,
             embeddings: true,
-            pooling: None,
-            chat_template_file: None,
             extra_args: vec!["--threads".into(), "3".into()],
+            ..Spec::of("/models/tiny.gguf")
         }
     }
 
@@ -122,19 +111,30 @@ mod tests {
         check(&chat, &["--host", "127.0.0.1", "--port", "9001"]);
         check(&chat, &["--ctx-size", "4096", "--parallel", "2"]);
         check(&chat, &["--cache-type-k", "f16", "--cache-type-v", "q8_0"]);
-        check(&chat, &["--embeddings", "--pooling", "mean"]);
+        check(&chat, &["--embedding", "--pooling", "mean"]);
         check(&chat, &["--threads", "3"]);
         check(&chat, &["--slot-save-path", "/prompts"]);
         let rerank = Spec { mode: Mode::Rerank, ..spec() };
-        check(&rerank, &["--embeddings", "--pooling", "rank", "--reranking"]);
+        check(&rerank, &["--embedding", "--pooling", "rank", "--reranking"]);
         let template = Spec { chat_template_file: Some("/t.jinja".into()), mmproj: Some("/p.gguf".into()), ..spec() };
         check(&template, &["--mmproj", "/p.gguf", "--chat-template-file", "/t.jinja"]);
+        let kwargs = Spec { chat_template_kwargs: Some("{}".into()), flash_attn: Some(false), ..spec() };
+        check(&kwargs, &["--chat-template-kwargs", "{}", "--flash-attn", "off"]);
+        check(&Spec { gpu_layers: 999, ..spec() }, &["--n-gpu-layers", "999"]);
+        check(&spec(), &["--fit", "off"]);
+    }
+
+    #[test]
+    fn what_is_said_of_fit_is_said_once() {
+        let fit = Spec { extra_args: vec!["--fit".into(), "on".into()], ..spec() };
+        let line = arguments(&fit, "127.0.0.1:9001".parse().unwrap(), None);
+        assert_eq!(line.iter().filter(|word| *word == "--fit").count(), 1);
     }
 
     #[test]
     fn a_chat_engine_without_embeddings_does_not_pay_for_them() {
         let plain = Spec { embeddings: false, ..spec() };
         let line = arguments(&plain, "127.0.0.1:9001".parse().unwrap(), None);
-        assert!(!line.iter().any(|word| word == "--embeddings" || word == "--pooling" || word == "--slot-save-path"));
+        assert!(!line.iter().any(|word| word == "--embedding" || word == "--pooling" || word == "--slot-save-path"));
     }
 }

@@ -178,8 +178,9 @@ fn number_after(line: &str, mark: &str, from: usize) -> Option<u64> {
 }
 
 /// Gathers an engine's output while it runs, and says at its end what went wrong. Bounded.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Diagnosis {
+    observe: fn(&str) -> Option<Observation>,
     first_sign: Option<FailureClass>,
     signs: VecDeque<String>,
     tail: VecDeque<String>,
@@ -189,11 +190,29 @@ pub struct Diagnosis {
     rearranged: ByteCount,
 }
 
+impl Default for Diagnosis {
+    fn default() -> Self {
+        Self::by(observe)
+    }
+}
+
 impl Diagnosis {
+    /// One that understands lines by another rule than `llama-server`'s.
+    pub(crate) fn by(observe: fn(&str) -> Option<Observation>) -> Self {
+        Self {
+            observe,
+            first_sign: None,
+            signs: VecDeque::new(),
+            tail: VecDeque::new(),
+            mapped: ByteCount::ZERO,
+            rearranged: ByteCount::ZERO,
+        }
+    }
+
     /// Takes one more line and tells what it means.
     pub fn read(&mut self, line: &str) -> Option<Observation> {
         let line = clip(line);
-        let mut observation = observe(line);
+        let mut observation = (self.observe)(line);
         if let Some(Observation::Buffer(buffer)) = &mut observation {
             self.count_once(line, buffer);
         }
@@ -247,7 +266,7 @@ impl Diagnosis {
     /// The most telling line without its time stamp, for a message.
     pub fn cause(&self) -> Option<&str> {
         let wanted = self.first_sign?;
-        let line = self.signs.iter().find(|line| sign(line) == Some(wanted))?;
+        let line = self.signs.iter().find(|line| (self.observe)(line) == Some(Observation::Sign(wanted)))?;
         Some(without_prefix(line))
     }
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use engine::Instance;
+use engine::{Instance, Programs};
 use tokio_util::task::TaskTracker;
 use types::{ByteCount, FailureClass, InstanceState};
 
@@ -73,7 +73,9 @@ async fn an_engine_left_behind_is_adopted_as_it_is() {
 
     let stage = Stage { tracker: TaskTracker::new(), ..stage };
     let record = stage.records().all().unwrap().pop().unwrap();
-    let adopted = Instance::adopt(record, program, policy(), stage.folders(), &stage.tracker).await.unwrap();
+    let adopted = Instance::adopt(record, Programs::llama_server(program), policy(), stage.folders(), &stage.tracker)
+        .await
+        .unwrap();
     let after = adopted.status().borrow().clone();
     assert!(after.adopted);
     assert_eq!((after.state, after.pid, after.address), (InstanceState::Ready, before.pid, before.address));
@@ -118,8 +120,12 @@ async fn each_failure_has_its_class() {
         "not within the file bounds",
     )
     .await;
-    check_failure(|launch, _| launch.program = "/no/such/engine".into(), FailureClass::BackendError, "/no/such/engine")
-        .await;
+    check_failure(
+        |launch, _| launch.programs = Programs::llama_server("/no/such/engine"),
+        FailureClass::BackendError,
+        "/no/such/engine",
+    )
+    .await;
     check_failure(
         |launch, _| launch.spec.extra_args = vec!["--no-such-flag".into()],
         FailureClass::BackendError,

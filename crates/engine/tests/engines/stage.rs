@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use engine::lifecycle::Patience;
-use engine::{Folders, Handle, Instance, Launch, LogWatch, Policy, PromptCaches, Records, Spec, Status};
+use engine::{Folders, Handle, Instance, Launch, LogWatch, Policy, Programs, PromptCaches, Records, Spec, Status};
 use tokio_util::task::TaskTracker;
-use types::{ByteCount, CacheType, InstanceId, MemoryUse, Mode, ModelId, ModelKey, Variant};
+use types::{ByteCount, InstanceId, MemoryUse, ModelId, ModelKey, Variant};
 
 /// Long enough for a debug machine under load; never waited for in full.
 pub(crate) const LONG: Duration = Duration::from_secs(60);
@@ -65,22 +65,8 @@ pub(crate) fn launch(program: PathBuf, model: PathBuf) -> Launch {
         id: InstanceId::new("i1"),
         model: ModelKey { id: ModelId::new("sample"), variant: Variant::new("Q4_1") },
         context_requested: None,
-        program,
-        spec: Spec {
-            model,
-            mmproj: None,
-            alias: "sample".into(),
-            mode: Mode::Chat,
-            context: 512,
-            slots: 2,
-            gpu_layers: 0,
-            cache_type_k: CacheType::F16,
-            cache_type_v: CacheType::F16,
-            embeddings: false,
-            pooling: None,
-            chat_template_file: None,
-            extra_args: vec![],
-        },
+        programs: Programs::llama_server(program),
+        spec: Spec { alias: "sample".into(), context: 512, slots: 2, ..Spec::of(model) },
         estimate: MemoryUse::default(),
     }
 }

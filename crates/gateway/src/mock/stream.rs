@@ -1,16 +1,11 @@
 //! An answer in pieces, made as they are fetched.
 
-use std::pin::Pin;
-use std::task::{Context, Poll};
-
 use bytes::Bytes;
-use http_body::{Body, Frame};
 use serde_json::{Value, json};
 
-use super::{Books, Choice, Head, usage_object};
+use super::{Choice, Head, usage_object};
+use crate::endpoint::Endpoint;
 use crate::meter::Usage;
-use crate::metrics::Endpoint;
-use crate::relay::Cut;
 
 /// Characters of a piece.
 const PIECE: usize = 10;
@@ -40,10 +35,6 @@ impl Events {
     pub(super) fn new(head: Head, choices: Vec<Choice>, usage: Option<Usage>) -> Self {
         let rest = if usage.is_some() { Rest::Usage } else { Rest::Done };
         Self { head, choices, usage, choice: 0, said: None, rest }
-    }
-
-    fn is_over(&self) -> bool {
-        self.choice == self.choices.len() && matches!(self.rest, Rest::Nothing)
     }
 
     /// The next event of a choice: its first piece, another piece, its end.
@@ -103,40 +94,5 @@ impl Iterator for Events {
             (None, Rest::Nothing) => return None,
         };
         Some(format!("data: {chunk}\n\n").into())
-    }
-}
-
-/// The events as a body, counted once the last was fetched.
-pub(super) struct Stream {
-    events: Events,
-    books: Option<Books>,
-}
-
-impl Stream {
-    pub(super) fn new(events: Events, books: Books) -> Self {
-        Self { events, books: Some(books) }
-    }
-}
-
-impl Body for Stream {
-    type Data = Bytes;
-    type Error = Cut;
-
-    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
-        let this = self.get_mut();
-        let Some(event) = this.events.next() else { return Poll::Ready(None) };
-        if let Some(books) = &mut this.books {
-            books.tally.piece(true);
-        }
-        if this.events.is_over()
-            && let Some(books) = this.books.take()
-        {
-            books.complete();
-        }
-        Poll::Ready(Some(Ok(Frame::data(event))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.events.is_over()
     }
 }

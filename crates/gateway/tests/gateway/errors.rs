@@ -8,7 +8,7 @@ use route::{Blocker, Unavailable};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use types::{ByteCount, FailureClass, LoadFailure};
 
-use crate::support::{Answering, CHAT, House, Loading, Setup, engine, error_of, eventually, key, target};
+use crate::support::{Answering, CHAT, House, Loading, Setup, engine, error_of, eventually, key, target_for};
 
 async fn check(house: &House, body: &str, status: u16, code: &str, param: Option<&str>) -> serde_json::Value {
     let (found, error) = error_of(house.post("/v1/chat/completions", body.to_owned()).await).await;
@@ -182,11 +182,10 @@ async fn an_engine_with_too_much_to_do_is_spared() {
             peer.answer("{}").await;
         }
     });
-    let limits = Limits { max_in_flight: 1, ..Limits::default() };
-    let house = House::start(Setup { limits, ..Setup::default() }).await;
-    let target = target(address.await);
+    let house = House::start(Setup::default()).await;
+    let target = target_for(address.await, 1);
     house.publish(Some(Arc::clone(&target)));
-    let lease = target.lease(1).unwrap();
+    let lease = target.lease().unwrap();
     let response = house.chat().await;
     assert_eq!(response.headers()["retry-after"], "1");
     let (status, error) = error_of(response).await;

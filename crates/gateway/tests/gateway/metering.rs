@@ -33,8 +33,8 @@ async fn whole_and_streamed_answers_are_metered() {
         let completed = house.completed.recv().await.unwrap();
         assert!(completed.first_piece <= completed.total && completed.total <= asked.elapsed(), "{completed:?}");
         assert_eq!(completed.is_stream, body.contains("stream"));
-        assert_eq!(completed.model, key());
-        assert_eq!(completed.instance.as_str(), "instance-1");
+        let by = completed.by.unwrap();
+        assert_eq!((by.model, by.instance.as_str()), (key(), "instance-1"));
         let expected = Usage {
             prompt_tokens: 31,
             completion_tokens: 4,
@@ -110,7 +110,7 @@ async fn only_good_answers_that_are_complete_are_told() {
         }
     }
     house.await_metric("snug_requests_in_flight{model=\"org/model\"} 0").await;
-    assert_eq!(house.completed.try_recv(), Err(TryRecvError::Empty));
+    assert_eq!(house.completed.try_recv().unwrap_err(), TryRecvError::Empty);
     house.chat().await.bytes().await.unwrap();
     assert_eq!(house.completed.recv().await.unwrap().usage.completion_tokens, 4);
 }

@@ -241,7 +241,8 @@ async fn what_is_said_is_counted() {
     answer(&house, EMBEDDINGS, json!({ "input": "x" })).await;
     for (prompt_tokens, completion_tokens) in [(7, 3), (7, 3), (1, 0)] {
         let completed = house.completed.recv().await.unwrap();
-        assert_eq!((completed.model, completed.instance.as_str()), (key(), "mock"));
+        let by = completed.by.unwrap();
+        assert_eq!((by.model, by.instance.as_str()), (key(), "mock"));
         assert_eq!(
             (completed.usage.prompt_tokens, completed.usage.completion_tokens),
             (prompt_tokens, completion_tokens)
@@ -280,7 +281,7 @@ async fn a_client_that_leaves_is_counted_as_such() {
 }
 
 #[tokio::test]
-async fn providers_that_are_not_called_yet_say_so() {
+async fn who_is_not_known_how_to_be_called_says_so() {
     for provider in [Provider::OpenAi, Provider::Anthropic, Provider::DeepSeek, Provider::OpenRouter] {
         let house = house(provider).await;
         for path in [CHAT, COMPLETIONS, EMBEDDINGS] {
@@ -288,7 +289,7 @@ async fn providers_that_are_not_called_yet_say_so() {
             assert_eq!((status, error["code"].as_str()), (503, Some("provider_unavailable")), "{error}");
             assert_eq!(error["details"]["provider"], provider.as_str());
             let message = error["message"].as_str().unwrap();
-            assert!(message.contains("not built in yet") && message.contains(provider.as_str()), "{message}");
+            assert!(message.contains("api_key") && message.contains(provider.as_str()), "{message}");
         }
         house.await_metric("snug_requests_total{model=\"org/model\",endpoint=\"completions\",status=\"5xx\"} 1").await;
     }

@@ -3,11 +3,13 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 
-use gateway::{Completed, Limits, Metrics, Parts};
+use gateway::{Finished, Limits, LiveLimits, Metrics, Outcome, Parts, Shared};
+use keys::Keys;
 use prometheus_client::registry::Registry;
-use route::{Activate, Activation, Listing, Route, Routes, Table, Target, Unavailable};
+use route::{Activate, Activation, Directory, Keep, Listing, Route, Routes, Table, Target, Unavailable};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
@@ -23,7 +25,8 @@ pub(crate) const CHAT: &str = r#"{ "model":"org/model", "messages":[],  "unknown
 pub(crate) struct House {
     pub(crate) address: SocketAddr,
     pub(crate) table: Table,
-    pub(crate) completed: mpsc::Receiver<Completed>,
+    pub(crate) directory: Directory,
+    pub(crate) completed: mpsc::Receiver<Finished>,
     pub(crate) client: reqwest::Client,
     registry: Registry,
 }
@@ -32,12 +35,13 @@ pub(crate) struct House {
 pub(crate) struct Setup {
     pub(crate) limits: Limits,
     pub(crate) activate: Arc<dyn Activate>,
+    pub(crate) keys: Keys,
 }
 
 impl Default for Setup {
     fn default() -> Self {
         let refuse = |_: &str| Err(Unavailable::Stopping);
-        Self { limits: Limits::default(), activate: Arc::new(Answering(refuse)) }
+        Self { limits: Limits::default(), activate: Arc::new(Answering(refuse)), keys: Keys::new([]) }
     }
 }
 
@@ -52,20 +56,27 @@ impl House {
     /// A gateway without routes.
     pub(crate) async fn start(setup: Setup) -> Self {
         let mut registry = Registry::default();
-        let table = Table::default();
+        let (table, directory) = (Table::default(), Directory::default());
         let (sender, completed) = mpsc::channel(16);
         let router = gateway::router(Parts {
             table: table.clone(),
             activate: setup.activate,
-            limits: setup.limits,
+            keys: setup.keys,
+            limits: LiveLimits::new(setup.limits),
             metrics: Metrics::register(&mut registry),
-            completed: Arc::new(move |completed| drop(sender.try_send(completed))),
+            directory: directory.clone(),
+            shared: Shared::default(),
+            finished: Arc::new(move |finished: Finished| {
+                if finished.outcome == Outcome::Success {
+                    drop(sender.try_send(finished));
+                }
+            }),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(async move { axum::serve(listener, router).await });
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        Self { address, table, completed, client, registry }
+        Self { address, table, directory, completed, client, registry }
     }
 
     /// Makes [`MODEL`] known, ready at `target` if there is one, and another that is not ready.
@@ -144,7 +155,12 @@ pub(crate) fn key() -> ModelKey {
 }
 
 pub(crate) fn target(engine: SocketAddr) -> Arc<Target> {
-    Target::new(InstanceId::new("instance-1"), key(), engine, Arc::default())
+    target_for(engine, 256)
+}
+
+/// One that takes so many requests at once.
+pub(crate) fn target_for(engine: SocketAddr, limit: u64) -> Arc<Target> {
+    Target::new(InstanceId::new("instance-1"), key(), engine, Arc::default(), limit)
 }
 
 fn listing(id: &str, state: &str) -> Listing {
@@ -176,6 +192,10 @@ where
     fn activate<'a>(&'a self, name: &'a str) -> Activation<'a> {
         Box::pin(async move { (self.0)(name) })
     }
+
+    fn keep<'a>(&'a self, _: &'a str, _: Keep) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
+        Box::pin(std::future::ready(()))
+    }
 }
 
 /// An [`Activate`] whose load ends when the test says so, and which tells when a caller gives up.
@@ -197,7 +217,7 @@ impl Loading {
     /// Ends the load.
     pub(crate) fn finish(&self, target: &Arc<Target>) {
         for caller in self.callers.lock().unwrap().drain(..) {
-            let _ = caller.result.send(Ok(target.lease(u64::MAX >> 1).unwrap()));
+            let _ = caller.result.send(Ok(target.lease().unwrap()));
         }
     }
 }
@@ -209,6 +229,10 @@ impl Activate for Loading {
             self.callers.lock().unwrap().push(Caller { result });
             answer.await.unwrap_or(Err(Unavailable::Stopping))
         })
+    }
+
+    fn keep<'a>(&'a self, _: &'a str, _: Keep) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
+        Box::pin(std::future::ready(()))
     }
 }
 

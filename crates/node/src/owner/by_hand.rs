@@ -10,7 +10,7 @@ use types::{FailureClass, LoadFailure, ModelId, ModelKey};
 
 use super::{Owner, was_unloaded};
 use crate::demand::{Pending, Waiter};
-use crate::handle::{Loaded, NotPinned, NotUnloaded, Unloaded};
+use crate::handle::{KeepFor, Loaded, NotPinned, NotUnloaded, Unloaded};
 use crate::library::{FilesState, Model};
 use crate::ready::Afterwards;
 use crate::running::{Going, Running};
@@ -57,7 +57,7 @@ impl Owner {
     }
 
     /// Those who wait for it to be loaded are told as those are for whom it loads already.
-    fn refuse_waiting(&mut self, key: &ModelKey) {
+    pub(super) fn refuse_waiting(&mut self, key: &ModelKey) {
         let waiting = std::mem::take(&mut self.pending);
         let (unwanted, others) = waiting.into_iter().partition(|pending| pending.key() == key);
         self.pending = others;
@@ -69,7 +69,7 @@ impl Owner {
     pub(super) fn provide(&mut self, model: &Model, waiter: Waiter) {
         let context = model.context_window.unwrap_or(0);
         match waiter {
-            Waiter::Load(reply) => {
+            Waiter::Load(reply) | Waiter::Preload(reply) => {
                 if !self.provided.contains(&model.key) {
                     self.provided.push(model.key.clone());
                 }
@@ -83,6 +83,16 @@ impl Owner {
                 message: format!("it is run by `{}`, not by an engine of this machine", model.provider),
                 engine_log: String::new(),
             }))),
+        }
+    }
+
+    pub(super) fn keep_for(&mut self, name: &str, keep: KeepFor) {
+        let Some(model) = self.resolve(name) else { return };
+        for instance in self.instances.iter_mut().filter(|one| one.model.key == model.key) {
+            instance.keep = keep;
+        }
+        for pending in self.pending.iter_mut().filter(|one| *one.key() == model.key) {
+            pending.keep = keep;
         }
     }
 

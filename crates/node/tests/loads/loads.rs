@@ -1,9 +1,10 @@
 //! Jobs and their turns: who loads, who leaves, who waits.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use node::{Entry, Settings, View};
-use route::Unavailable;
+use node::{Entry, KeepFor, Settings, View};
+use route::{QueueBounds, Unavailable};
 use types::{FailureClass, InstanceState};
 
 use crate::support::{LONG, SHORT, Stage, is_alive, kill, names, one_place};
@@ -150,6 +151,29 @@ async fn the_queue_is_bounded_and_those_who_left_take_no_place() {
 }
 
 #[tokio::test]
+async fn who_finds_all_places_taken_after_the_load_waits_at_the_target() {
+    let stage = Stage::new(&[("a", "--fake-load-ms 200")]).with(|config| config.in_flight_max = 1);
+    let run = stage.start().await;
+    let callers = [run.ask("a"), run.ask("a")];
+    let [first, second] = callers.map(|caller| async { caller.await.unwrap() });
+    let (lease, busy) = match (first.await, second.await) {
+        (Ok(lease), Err(busy)) | (Err(busy), Ok(lease)) => (lease, busy),
+        other => panic!("{other:?}"),
+    };
+    let Unavailable::Busy { target } = &busy else { panic!("{busy:?}") };
+    assert_eq!(target.limit(), 1);
+    let waits = {
+        let target = Arc::clone(target);
+        let bounds = QueueBounds { waiting_max: 1, per_caller_max: 1 };
+        run.tracker.spawn(async move { target.wait(1, &bounds).await })
+    };
+    testkit::eventually("it waits", async || (target.load().waiting == 1).then_some(())).await;
+    drop(lease);
+    drop(tokio::time::timeout(LONG, waits).await.unwrap().unwrap().unwrap());
+    run.end().await;
+}
+
+#[tokio::test]
 async fn a_model_can_be_unloaded_while_it_loads() {
     let stage = Stage::new(&[("a", "--fake-hang-load")]);
     let run = stage.start().await;
@@ -292,6 +316,42 @@ async fn the_end_does_not_wait_for_a_patient_unload() {
     tokio::time::timeout(LONG, run.node.stop(false, Duration::ZERO)).await.expect("the node stops");
     assert!(unload.await.unwrap().is_ok());
     drop(lease);
+}
+
+#[tokio::test]
+async fn what_is_to_go_when_it_is_unused_goes_then() {
+    let stage = Stage::new(&[("a", ""), ("b", "")]);
+    let run = stage.start().await;
+    let lease = run.lease("a").await;
+    run.lease("b").await;
+    run.node.keep_for("a", KeepFor::Idle(Duration::ZERO)).await;
+    let view = run.node.view().borrow().clone();
+    assert_eq!(view.instances.len(), 2, "one in use stays");
+    let (a, b) = (&view.instances[0], &view.instances[1]);
+    assert_eq!((view.goes_in(a), view.goes_in(b)), (Some(Duration::ZERO), None));
+    drop(lease);
+    run.until("a is gone", |view| view.instances.len() == 1).await;
+    run.lease("a").await;
+    let view = run.until("a is here", |view| view.instances.len() == 2).await;
+    assert!(view.instances.iter().all(|one| one.keep == KeepFor::Default), "what was said was said of the one before");
+    run.end().await;
+}
+
+#[tokio::test]
+async fn what_is_to_stay_stays() {
+    let stage = Stage::new(&[("a", ""), ("b", "")]).with(|config| config.idle_unload = Some(SHORT));
+    let run = stage.start().await;
+    let lease = run.lease("a").await;
+    run.node.keep_for("a", KeepFor::Forever).await;
+    drop(lease);
+    run.lease("b").await;
+    run.until("b is gone", |view| view.instances.len() == 1).await;
+    let view = run.node.view().borrow().clone();
+    assert_eq!((view.instances[0].keep, view.goes_in(&view.instances[0])), (KeepFor::Forever, None));
+    run.node.keep_for("a", KeepFor::Default).await;
+    run.until("a is gone", |view| view.instances.is_empty()).await;
+    run.node.keep_for("nobody", KeepFor::Forever).await;
+    run.end().await;
 }
 
 #[tokio::test]

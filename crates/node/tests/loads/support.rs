@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine::Policy;
 use engine::lifecycle::Patience;
+use engine::{Policy, Programs};
 use node::{Config, Handle, Loaded, Node, ReadyState, Sources, Swap, View};
 use route::{Activate, Lease, Table, Unavailable};
 use tokio::sync::broadcast;
@@ -45,7 +45,7 @@ impl Stage {
         let config = Config {
             data_dir: folder.path().join("data"),
             sources: Sources { folders: vec![models_dir], ..Sources::default() },
-            llama_server: Some(testkit::fake_engine().to_owned()),
+            programs: Programs::llama_server(testkit::fake_engine()),
             memory: None,
             vram: std::collections::BTreeMap::new(),
             backends: vec![],

@@ -53,7 +53,11 @@ impl Inner {
     /// What the models that are configured are to the node.
     pub(super) async fn configure_node(self: &Arc<Self>) {
         let inner = Arc::clone(self);
-        let entries = blocking(move || entries(&inner.configs, &inner.places, &inner.config.defaults)).await;
+        let entries = blocking(move || {
+            let defaults = inner.defaults.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            entries(&inner.configs, &inner.places, &defaults)
+        })
+        .await;
         self.node.configure(entries).await;
     }
 

@@ -2,12 +2,14 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame};
 use serde::Deserialize;
+use serde_json::Value;
 use tokio::time::{Sleep, sleep};
 
 use crate::options::Options;
@@ -33,6 +35,9 @@ pub(crate) struct Asked {
     pub(crate) id_slot: usize,
     /// Each token's chunk of a stream says when it was made: `sent_ns`, nanoseconds of `CLOCK_MONOTONIC`.
     fake_timestamps: bool,
+    /// Where this is `required`, the first of `tools` is called.
+    tool_choice: Value,
+    tools: Value,
 }
 
 #[derive(Deserialize)]
@@ -50,9 +55,60 @@ impl Asked {
         self.fake_token_ms.map_or(options.token, Duration::from_millis)
     }
 
+    /// The call that it makes where it must call a tool: the first one, with each argument that must be there.
+    fn call(&self) -> Option<Call> {
+        if self.tool_choice != "required" {
+            return None;
+        }
+        let function = &self.tools[0]["function"];
+        let required = function["parameters"]["required"].as_array().into_iter().flatten();
+        let mut before: String =
+            required.filter_map(|name| Some(format!("{}:\"\",", quoted(name.as_str()?)))).collect();
+        // The tokens are the last one's text.
+        let after = if before.is_empty() { "}" } else { "\"}" };
+        before.truncate(before.len().saturating_sub(2));
+        Some(Call {
+            id: next_call(),
+            name: function["name"].as_str()?.to_owned(),
+            before: format!("{{{before}"),
+            after,
+        })
+    }
+
     fn include_usage(&self) -> bool {
         self.stream_options.as_ref().is_some_and(|options| options.include_usage)
     }
+}
+
+/// A call of a tool, around the tokens in its arguments.
+struct Call {
+    id: String,
+    name: String,
+    before: String,
+    after: &'static str,
+}
+
+impl Call {
+    /// As an entry of `tool_calls`.
+    fn entry(&self, arguments: &str) -> String {
+        let (id, name, arguments) = (&self.id, quoted(&self.name), quoted(arguments));
+        format!(r#"{{"index":0,"id":"{id}","type":"function","function":{{"name":{name},"arguments":{arguments}}}}}"#)
+    }
+
+    /// More of its arguments, as an entry of a later chunk.
+    fn more(arguments: &str) -> String {
+        format!(r#"{{"index":0,"function":{{"arguments":{}}}}}"#, quoted(arguments))
+    }
+
+    fn takes_text(&self) -> bool {
+        self.after.len() > 1
+    }
+}
+
+/// An id that no other call of this process has.
+fn next_call() -> String {
+    static CALLS: AtomicU64 = AtomicU64::new(0);
+    format!("call_fake_{}", CALLS.fetch_add(1, Ordering::Relaxed))
 }
 
 /// A whole answer.
@@ -60,10 +116,18 @@ pub(crate) fn whole(shape: Shape, asked: &Asked, cached: u64, body: &[u8], optio
     let tokens = asked.tokens(options);
     let text = "tok ".repeat(usize::try_from(tokens).unwrap_or(usize::MAX));
     let (choice, object) = match shape {
-        Shape::Chat => (
-            format!(r#"{{"finish_reason":"stop","index":0,"message":{{"role":"assistant","content":"{text}"}}}}"#),
-            "chat.completion",
-        ),
+        Shape::Chat => {
+            let (said, reason) = match asked.call() {
+                None => (format!(r#""content":"{text}""#), "stop"),
+                Some(call) => {
+                    let text = if call.takes_text() { &*text } else { "" };
+                    let entry = call.entry(&format!("{}{text}{}", call.before, call.after));
+                    (format!(r#""content":null,"tool_calls":[{entry}]"#), "tool_calls")
+                }
+            };
+            let message = format!(r#"{{"role":"assistant",{said}}}"#);
+            (format!(r#"{{"finish_reason":"{reason}","index":0,"message":{message}}}"#), "chat.completion")
+        }
         Shape::Completion => {
             (format!(r#"{{"text":"{text}","index":0,"logprobs":null,"finish_reason":"stop"}}"#), "text_completion")
         }
@@ -112,6 +176,7 @@ pub(crate) struct Stream {
     cached: u64,
     include_usage: bool,
     timestamps: bool,
+    call: Option<Call>,
     echo: String,
     next: u64,
     pause: Option<Pin<Box<Sleep>>>,
@@ -135,6 +200,7 @@ impl Stream {
             cached,
             include_usage: asked.include_usage(),
             timestamps: asked.fake_timestamps,
+            call: asked.call().filter(|_| shape == Shape::Chat),
             echo: quoted(&String::from_utf8_lossy(body)),
             next: 0,
             pause: None,
@@ -148,11 +214,11 @@ impl Stream {
         let usage = || usage(tokens, &self.options);
         let timings = || timings(tokens, self.cached, &self.options);
         let (choice, tail) = match number {
-            0 => (self.choice("", "null"), format!(r#","echo":{}"#, self.echo)),
+            0 => (self.first(), format!(r#","echo":{}"#, self.echo)),
             n if n <= tokens && self.timestamps => (self.choice("tok ", "null"), sent_now()),
             n if n <= tokens => (self.choice("tok ", "null"), String::new()),
-            n if n == tokens + 1 && self.include_usage => (self.choice("", r#""stop""#), String::new()),
-            n if n == tokens + 1 => (self.choice("", r#""stop""#), format!(",{}", timings())),
+            n if n == tokens + 1 && self.include_usage => (self.end(), String::new()),
+            n if n == tokens + 1 => (self.end(), format!(",{}", timings())),
             n if n == tokens + 2 && self.include_usage => (String::new(), format!(",{},{}", usage(), timings())),
             n if n == tokens + 2 || (n == tokens + 3 && self.include_usage) => {
                 return Some("data: [DONE]\n\n".to_owned());
@@ -167,11 +233,29 @@ impl Stream {
         ))
     }
 
+    fn first(&self) -> String {
+        match &self.call {
+            Some(call) => delta(&format!(r#""tool_calls":[{}]"#, call.entry(&call.before)), "null"),
+            None => self.choice("", "null"),
+        }
+    }
+
+    fn end(&self) -> String {
+        match &self.call {
+            Some(call) => delta(&format!(r#""tool_calls":[{}]"#, Call::more(call.after)), r#""tool_calls""#),
+            None => self.choice("", r#""stop""#),
+        }
+    }
+
     fn choice(&self, text: &str, finish: &str) -> String {
         match self.shape {
-            Shape::Chat => {
-                format!(r#"{{"finish_reason":{finish},"index":0,"delta":{{"content":"{text}"}}}}"#)
-            }
+            Shape::Chat => match &self.call {
+                None => delta(&format!(r#""content":"{text}""#), finish),
+                Some(call) => {
+                    let text = if call.takes_text() { text } else { "" };
+                    delta(&format!(r#""tool_calls":[{}]"#, Call::more(text)), finish)
+                }
+            },
             Shape::Completion => {
                 format!(r#"{{"text":"{text}","index":0,"logprobs":null,"finish_reason":{finish}}}"#)
             }
@@ -208,6 +292,10 @@ impl Body for Stream {
         }
         Poll::Ready(event.map(|event| Ok(Frame::data(event.into()))))
     }
+}
+
+fn delta(said: &str, finish: &str) -> String {
+    format!(r#"{{"finish_reason":{finish},"index":0,"delta":{{{said}}}}}"#)
 }
 
 fn sent_now() -> String {

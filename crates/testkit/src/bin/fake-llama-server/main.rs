@@ -18,6 +18,8 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
 
 mod answer;
 mod log;
@@ -37,6 +39,8 @@ struct Engine {
     options: Arc<Options>,
     loaded: AtomicBool,
     answered: AtomicU64,
+    /// Told when it is to refuse connections for a while.
+    refuses: Notify,
     slots: Slots,
 }
 
@@ -56,7 +60,7 @@ async fn run(options: Options) -> anyhow::Result<()> {
             std::process::exit(1);
         }
     }
-    let listener = TcpListener::bind((options.host.as_str(), options.port)).await?;
+    let mut listener = TcpListener::bind((options.host.as_str(), options.port)).await?;
     let address = listener.local_addr()?;
     let ignore_term = options.ignore_term;
     let engine = Arc::new(Engine {
@@ -64,6 +68,7 @@ async fn run(options: Options) -> anyhow::Result<()> {
         options: Arc::new(options),
         loaded: AtomicBool::new(false),
         answered: AtomicU64::new(0),
+        refuses: Notify::new(),
     });
     if engine.options.log_flood {
         // Its own thread: a full pipe blocks the writer, and must not block the answers.
@@ -75,7 +80,11 @@ async fn run(options: Options) -> anyhow::Result<()> {
     }
     let mut term = signal(SignalKind::terminate())?;
     let load = load(&engine, address);
-    let serve = serve(&engine, &listener);
+    let serve = async {
+        loop {
+            listener = serve(&engine, listener).await?;
+        }
+    };
     let end = async {
         loop {
             term.recv().await;
@@ -86,7 +95,7 @@ async fn run(options: Options) -> anyhow::Result<()> {
     };
     tokio::select! {
         () = load => unreachable!("after the load it waits for ever"),
-        () = serve => unreachable!("it accepts for ever"),
+        ended = serve => return ended,
         () = end => {}
     }
     log::line('I', "srv    operator(): operator(): cleaning up before exit...");
@@ -128,20 +137,34 @@ fn unreadable(options: &Options) -> Option<&'static str> {
     }
 }
 
-async fn serve(engine: &Arc<Engine>, listener: &TcpListener) {
+/// Takes connections until it is to refuse them, and ends once it may take some again, at the same address.
+async fn serve(engine: &Arc<Engine>, listener: TcpListener) -> anyhow::Result<TcpListener> {
+    let address = listener.local_addr()?;
+    let mut connections = JoinSet::new();
     loop {
-        let Ok((stream, _)) = listener.accept().await else {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = engine.refuses.notified() => break,
+        };
+        let Ok((stream, _)) = accepted else {
             // Out of file descriptors, most likely: others are given back soon.
             tokio::time::sleep(Duration::from_millis(10)).await;
             continue;
         };
+        while connections.try_join_next().is_some() {}
         let _ = stream.set_nodelay(true);
         let engine = Arc::clone(engine);
         let service = service_fn(move |request| answer(Arc::clone(&engine), request));
         let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
         // A connection that breaks is its client's affair.
-        tokio::spawn(async { drop(connection.await) });
+        connections.spawn(async { drop(connection.await) });
     }
+    drop(listener);
+    connections.shutdown().await;
+    if let Some((_, refuses_for)) = engine.options.refuse_after {
+        tokio::time::sleep(refuses_for).await;
+    }
+    Ok(TcpListener::bind(address).await?)
 }
 
 async fn answer(engine: Arc<Engine>, request: Request<Incoming>) -> Result<Answer, Infallible> {
@@ -179,7 +202,7 @@ async fn answer(engine: Arc<Engine>, request: Request<Incoming>) -> Result<Answe
             return Ok(json(400, answer::error(400, &error.to_string(), "invalid_request_error")));
         }
     };
-    engine.count_answer();
+    engine.count_answer().await;
     let cached = if shape.is_some() { engine.slots.used(asked.id_slot, asked.tokens(options), options) } else { 0 };
     Ok(match shape {
         None => {
@@ -214,16 +237,37 @@ async fn slot(engine: &Engine, request: Request<Incoming>) -> Answer {
 }
 
 impl Engine {
-    /// Counts one answer and, if it was to be the last, ends the process once that one is on the wire.
-    fn count_answer(&self) {
+    /// Counts one answer, and plays the faults that come after so many.
+    async fn count_answer(self: &Arc<Self>) {
         let answered = self.answered.fetch_add(1, Ordering::Relaxed) + 1;
-        if self.options.exit_after_requests == Some(answered) {
+        let options = &self.options;
+        if options.exit_after_requests == Some(answered) {
             tokio::spawn(async {
-                tokio::time::sleep(Duration::from_millis(20)).await;
+                after_this_answer().await;
                 std::process::exit(1);
             });
         }
+        if let Some((times, _)) = options.refuse_after
+            && answered.is_multiple_of(times)
+        {
+            let engine = Arc::clone(self);
+            tokio::spawn(async move {
+                after_this_answer().await;
+                engine.refuses.notify_one();
+            });
+        }
+        if options.hang_after_requests.is_some_and(|most| answered > most) {
+            std::future::pending::<()>().await;
+        }
+        if !options.first_byte.is_zero() {
+            tokio::time::sleep(options.first_byte).await;
+        }
     }
+}
+
+/// Until an answer without pauses is on the wire.
+async fn after_this_answer() {
+    tokio::time::sleep(Duration::from_millis(20)).await;
 }
 
 fn json(status: u16, body: String) -> Answer {

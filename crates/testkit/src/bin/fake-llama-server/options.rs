@@ -37,6 +37,12 @@ pub(crate) struct Options {
     pub(crate) die_mid_stream: Option<u64>,
     /// `--fake-stall-after N`: send nothing more after N chunks of a stream.
     pub(crate) stall_after: Option<u64>,
+    /// `--fake-hang-after-requests N`: after N answers it takes requests and never answers; it is healthy all the same.
+    pub(crate) hang_after_requests: Option<u64>,
+    /// `--fake-refuse-after N:MS`: after every N answers it cuts all connections and takes none for so long.
+    pub(crate) refuse_after: Option<(u64, Duration)>,
+    /// `--fake-first-byte-ms N`: time before anything of an answer is sent, as for a long prompt; default 0.
+    pub(crate) first_byte: Duration,
     /// `--fake-token-ms N`: time per token, default 0.
     pub(crate) token: Duration,
     /// `--fake-tokens N`: length of an answer in tokens, default 16; a request's `max_tokens` shortens it.
@@ -85,6 +91,9 @@ impl Default for Options {
             exit_after_requests: None,
             die_mid_stream: None,
             stall_after: None,
+            hang_after_requests: None,
+            refuse_after: None,
+            first_byte: Duration::ZERO,
             token: Duration::ZERO,
             tokens: 16,
             ignore_term: false,
@@ -140,6 +149,13 @@ impl Options {
                 "--fake-exit-after-requests" => self.exit_after_requests = Some(value()?.parse()?),
                 "--fake-die-mid-stream" => self.die_mid_stream = Some(value()?.parse()?),
                 "--fake-stall-after" => self.stall_after = Some(value()?.parse()?),
+                "--fake-hang-after-requests" => self.hang_after_requests = Some(value()?.parse()?),
+                "--fake-refuse-after" => {
+                    let value = value()?;
+                    let (times, millis) = value.split_once(':').ok_or_else(|| anyhow::anyhow!("{flag} N:MS"))?;
+                    self.refuse_after = Some((times.parse()?, Duration::from_millis(millis.parse()?)));
+                }
+                "--fake-first-byte-ms" => self.first_byte = Duration::from_millis(value()?.parse()?),
                 "--fake-token-ms" => self.token = Duration::from_millis(value()?.parse()?),
                 "--fake-tokens" => self.tokens = value()?.parse()?,
                 "--fake-ignore-term" => self.ignore_term = true,
