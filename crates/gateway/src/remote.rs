@@ -12,12 +12,13 @@ use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use memchr::memmem;
+use protocol::form;
 use route::{Dialect, Provider, Remote};
 use types::{InstanceId, ModelId, ModelKey, Secret, Variant};
 
 use crate::request_id::RequestId;
 use crate::source::By;
-use crate::{X_REQUEST_ID, form, headers};
+use crate::{X_REQUEST_ID, headers};
 
 /// Longest wait for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -156,7 +157,7 @@ fn towards(provider: &Provider, sent: &HeaderMap, id: &RequestId) -> Result<Head
     let mut headers = headers::towards_engine(sent);
     // What comes compressed could neither be metered nor put into another dialect.
     headers.remove(ACCEPT_ENCODING);
-    if !headers.get(CONTENT_TYPE).is_some_and(|kind| form::boundary(kind).is_some()) {
+    if headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).and_then(form::boundary).is_none() {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     }
     headers.insert(X_REQUEST_ID, id.clone().into_header());
