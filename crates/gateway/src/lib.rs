@@ -43,6 +43,7 @@ mod spread;
 mod tally;
 mod usage_chunk;
 
+pub use endpoint::{Endpoint, Takes, Tongue};
 pub use error::ApiError;
 pub use meter::Usage;
 pub use metrics::{Metrics, Outcome};

@@ -157,8 +157,7 @@ fn towards(provider: &Provider, sent: &HeaderMap, id: &RequestId) -> Result<Head
     let mut headers = headers::towards_engine(sent);
     // What comes compressed could neither be metered nor put into another dialect.
     headers.remove(ACCEPT_ENCODING);
-    let sent_as = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-    if sent_as.and_then(form::boundary).is_none() {
+    if headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).and_then(form::boundary).is_none() {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     }
     headers.insert(X_REQUEST_ID, id.clone().into_header());

@@ -2,7 +2,11 @@
 //!
 //! `docs/openapi.json` is the same, kept so by a test: a change of the API shows up in review.
 
+use gateway::{Endpoint, Takes, Tongue};
 use utoipa::OpenApi;
+use utoipa::openapi::path::{HttpMethod, Parameter, ParameterBuilder, ParameterIn};
+use utoipa::openapi::request_body::{RequestBody, RequestBodyBuilder};
+use utoipa::openapi::{self, Content, ObjectBuilder, RefOr, Required, Type};
 
 use crate::{api_keys, backends_health, downloads, fit_api, ollama, stats, stored, usage};
 
@@ -11,7 +15,77 @@ use crate::{api_keys, backends_health, downloads, fit_api, ollama, stats, stored
 /// # Panics
 /// Never: it is plain data.
 pub fn document() -> String {
-    Document::openapi().to_pretty_json().expect("the document is plain data")
+    let mut document = Document::openapi();
+    add_inference(&mut document);
+    document.to_pretty_json().expect("the document is plain data")
+}
+
+/// What the gateway answers: all of it as a chat is.
+fn add_inference(document: &mut openapi::OpenApi) {
+    let chat = Endpoint::ChatCompletions.path();
+    let Some(model) = document.paths.get_path_operation(chat, HttpMethod::Post).cloned() else { return };
+    for endpoint in Endpoint::ALL {
+        for path in std::iter::once(endpoint.path()).chain(endpoint.also().iter().copied()) {
+            let mut operation = model.clone();
+            operation.operation_id = Some(path.trim_matches('/').replace(['/', '-'], "_"));
+            operation.summary = Some(endpoint.about().to_owned());
+            if endpoint.tongue() != Tongue::OpenAi {
+                without_schemas(&mut operation.responses);
+            }
+            let method = match endpoint.takes() {
+                Takes::Nothing => HttpMethod::Get,
+                _ => HttpMethod::Post,
+            };
+            operation.request_body = match endpoint.takes() {
+                Takes::JsonWithModel => operation.request_body,
+                Takes::Json => Some(RefOr::T(any_object())),
+                Takes::Form => Some(RefOr::T(form_with_model())),
+                Takes::Nothing => None,
+            };
+            if endpoint.takes() == Takes::Nothing {
+                operation.parameters = Some(vec![RefOr::T(model_in_query())]);
+            }
+            // What was there for the chat gives way to the same.
+            document.paths.paths.entry(path.to_owned()).or_default();
+            document.paths.add_path_operation(path, vec![method], operation);
+        }
+    }
+}
+
+/// Errors are in another form than ours there.
+fn without_schemas(responses: &mut openapi::Responses) {
+    for response in responses.responses.values_mut() {
+        if let RefOr::T(response) = response {
+            response.content.clear();
+        }
+    }
+}
+
+fn any_object() -> RequestBody {
+    let schema = ObjectBuilder::new().build();
+    RequestBodyBuilder::new()
+        .description(Some("whatever the engine takes, and perhaps `model`"))
+        .content("application/json", Content::new(Some(schema)))
+        .build()
+}
+
+fn form_with_model() -> RequestBody {
+    let text = ObjectBuilder::new().schema_type(Type::String).build();
+    let schema = ObjectBuilder::new().property("model", text).required("model").build();
+    RequestBodyBuilder::new()
+        .description(Some("`model`, a file, and whatever the engine takes"))
+        .content("multipart/form-data", Content::new(Some(schema)))
+        .required(Some(Required::True))
+        .build()
+}
+
+fn model_in_query() -> Parameter {
+    ParameterBuilder::new()
+        .name("model")
+        .parameter_in(ParameterIn::Query)
+        .description(Some("which model; may be left out where one is loaded"))
+        .schema(Some(ObjectBuilder::new().schema_type(Type::String).build()))
+        .build()
 }
 
 #[derive(OpenApi)]
@@ -47,7 +121,7 @@ pub fn document() -> String {
         api_keys::list, api_keys::create, api_keys::change, api_keys::delete, usage::usage,
         ollama::listed::tags, ollama::listed::running, ollama::shown::show, ollama::pull::pull, ollama::delete,
         routes::copy, routes::create, routes::create_blob, routes::push,
-        routes::list_models, routes::one_model, routes::chat_completions, routes::completions, routes::embeddings,
+        routes::list_models, routes::one_model, routes::chat_completions,
         routes::health, routes::healthz, routes::v1_health, routes::api_health, routes::ready, routes::version,
         routes::metrics, routes::openapi, routes::logs, backends_health::health,
     ),
@@ -480,37 +554,14 @@ mod routes {
     responses(
         (status = 200, description = "the engine's answer", body = serde_json::Value),
         (status = 400, description = "an error object, ours or the engine's own", body = serde_json::Value),
-        (status = 404, body = ErrorBody), (status = 413, body = ErrorBody), (status = 429, body = ErrorBody),
+        (status = 401, body = ErrorBody), (status = 403, body = ErrorBody), (status = 404, body = ErrorBody),
+        (status = 408, body = ErrorBody), (status = 409, body = ErrorBody), (status = 413, body = ErrorBody),
+        (status = 422, description = "an error object, the engine's own", body = serde_json::Value),
+        (status = 429, body = ErrorBody), (status = 501, body = serde_json::Value),
         (status = 502, body = ErrorBody), (status = 503, body = ErrorBody), (status = 504, body = ErrorBody),
     ),
 )]
     pub(super) fn chat_completions() {}
-
-    /// A text to be gone on with; as `/v1/chat/completions`.
-    #[utoipa::path(
-    post, path = "/v1/completions", tag = "inference",
-    request_body(content = Inference, description = "`model` and whatever the engine takes"),
-    responses(
-        (status = 200, description = "the engine's answer", body = serde_json::Value),
-        (status = 400, description = "an error object, ours or the engine's own", body = serde_json::Value),
-        (status = 404, body = ErrorBody), (status = 413, body = ErrorBody), (status = 429, body = ErrorBody),
-        (status = 502, body = ErrorBody), (status = 503, body = ErrorBody), (status = 504, body = ErrorBody),
-    ),
-)]
-    pub(super) fn completions() {}
-
-    /// Vectors of texts; as `/v1/chat/completions`.
-    #[utoipa::path(
-    post, path = "/v1/embeddings", tag = "inference",
-    request_body(content = Inference, description = "`model` and whatever the engine takes"),
-    responses(
-        (status = 200, description = "the engine's answer", body = serde_json::Value),
-        (status = 400, description = "an error object, ours or the engine's own", body = serde_json::Value),
-        (status = 404, body = ErrorBody), (status = 413, body = ErrorBody), (status = 429, body = ErrorBody),
-        (status = 502, body = ErrorBody), (status = 503, body = ErrorBody), (status = 504, body = ErrorBody),
-    ),
-)]
-    pub(super) fn embeddings() {}
 
     /// What a request must have for the gateway; the rest is the engine's.
     #[derive(utoipa::ToSchema)]
@@ -633,7 +684,8 @@ mod tests {
             }
             path => vec![path.replace("{*", "{")],
         });
-        documented.collect()
+        let answered = |endpoint: Endpoint| std::iter::once(endpoint.path()).chain(endpoint.also().iter().copied());
+        documented.chain(Endpoint::ALL.into_iter().flat_map(answered).map(str::to_owned)).collect()
     }
 
     #[test]
