@@ -23,6 +23,7 @@ use crate::reply::Reply;
 use crate::router::Gateway;
 use crate::source::Source;
 use crate::speaks::{Form, Speaks, forms};
+use crate::spread::Standing;
 use crate::tally::Tally;
 use crate::usage_chunk::WithoutUsage;
 use crate::{ApiError, RequestId, X_REQUEST_ID, headers, mock, models};
@@ -200,25 +201,29 @@ impl Gateway {
     }
 
     /// What one who may answer has to do.
-    pub(crate) fn load_of(&self, member: &Member) -> Load {
+    pub(crate) fn standing(&self, member: &Member) -> Standing {
         match member {
             Member::Local(local) => {
                 let routes = self.table.current();
-                let target = routes.by_name.get(&local.name).and_then(|route| route.target.as_ref());
-                let load = target.map(|target| target.load());
-                Load {
-                    is_ready: target.is_some_and(|target| !target.is_closed()),
-                    in_flight: load.map_or(0, |load| load.in_flight),
-                    waiting: load.map_or(0, |load| u64::try_from(load.waiting).unwrap_or(u64::MAX)),
-                    capacity: target.map_or(0, |target| target.limit()),
-                }
+                let target = routes.by_name.get(&local.name).and_then(|route| route.target.clone());
+                let used = target.as_ref().map(|target| target.load());
+                let load = Load {
+                    is_ready: target.as_ref().is_some_and(|target| !target.is_closed()),
+                    in_flight: used.map_or(0, |used| used.in_flight),
+                    waiting: used.map_or(0, |used| u64::try_from(used.waiting).unwrap_or(u64::MAX)),
+                    capacity: target.as_ref().map_or(0, |target| target.limit()),
+                };
+                Standing { load, target }
             }
-            Member::Remote(remote) => Load {
-                is_ready: true,
-                in_flight: self.spreads().in_flight(&remote.provider.name).load(Ordering::Relaxed),
-                waiting: 0,
-                capacity: remote.provider.in_flight_max,
-            },
+            Member::Remote(remote) => {
+                let load = Load {
+                    is_ready: true,
+                    in_flight: self.spreads().in_flight(&remote.provider.name).load(Ordering::Relaxed),
+                    waiting: 0,
+                    capacity: remote.provider.in_flight_max,
+                };
+                Standing { load, target: None }
+            }
         }
     }
 

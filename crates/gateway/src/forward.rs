@@ -145,10 +145,11 @@ impl Gateway {
             let spread = self.spreads().of(chain, number);
             let mut tried = Vec::new();
             while tried.len() < step.members.len() {
-                let loads: Vec<_> = step.members.iter().map(|member| self.load_of(member)).collect();
-                let choice = spread.choose(loads.iter().copied(), &prefix, &tried);
+                let standings: Vec<_> = step.members.iter().map(|member| self.standing(member)).collect();
+                let choice = spread.choose(&standings, &prefix, &tried);
                 // One that is not loaded is loaded for this request where no other can be asked.
-                let unready = (0..loads.len()).find(|index| !loads[*index].is_ready && !tried.contains(index));
+                let is_unready = |index: &usize| !standings[*index].load.is_ready && !tried.contains(index);
+                let unready = (0..standings.len()).find(is_unready);
                 let attempt = match (choice, unready) {
                     (Ok(attempt), _) => attempt,
                     (Err(_), Some(index)) => spread.attempt(index, Instant::now()),

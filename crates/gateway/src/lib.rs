@@ -11,7 +11,9 @@
 //! ```
 //!
 //! What holds, whatever happens:
-//! - The engine gets the request's body byte for byte, the client the engine's answer byte for byte, frame for frame.
+//! - Where both speak the same dialect, the engine gets the request's body byte for byte, but for the spans that a route
+//!   rewrites, and the client the engine's answer byte for byte, frame for frame. Only of a failure the words are put right.
+//! - Until the first byte for the client has come, another may be asked; from then on nobody is.
 //! - No task is spawned. The connection to the engine is driven by the task that serves the client, so that a client
 //!   who leaves takes the connection along and the engine stops.
 //! - A stream that breaks ends in an error event; any other answer that breaks is cut, never ended as if it were whole.

@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use balance::{Balance, Load, NoChoice, Prefix, Replicas, Rules};
-use route::{Chain, Member};
+use route::{Chain, Member, Target};
+use types::InstanceId;
 
 /// More routes than anybody configures; beyond that what is known is forgotten, which costs nothing but affinity.
 const SPREADS_MAX: usize = 4096;
@@ -24,7 +25,21 @@ pub(crate) struct Spreads {
 pub(crate) struct Spread {
     /// What it was made for.
     members: Vec<String>,
-    replicas: Mutex<Replicas>,
+    known: Mutex<Known>,
+}
+
+struct Known {
+    replicas: Replicas,
+    /// The engine that each member had when it was last looked at.
+    engines: Vec<Option<InstanceId>>,
+}
+
+/// One member at this moment.
+#[derive(Debug, Clone)]
+pub(crate) struct Standing {
+    pub(crate) load: Load,
+    /// The ready engine of a model of this machine.
+    pub(crate) target: Option<Arc<Target>>,
 }
 
 /// One attempt at a member. Dropped without a word of how it went, it was given up.
@@ -64,18 +79,29 @@ impl Spreads {
 impl Spread {
     fn new(members: Vec<String>) -> Self {
         let replicas = Replicas::new(members.len(), Rules::default(), Balance::default(), Instant::now());
-        Self { members, replicas: Mutex::new(replicas) }
+        let engines = vec![None; members.len()];
+        Self { members, known: Mutex::new(Known { replicas, engines }) }
     }
 
-    /// Chooses the next member to ask.
+    /// Chooses the next member to ask. One with another engine than the last time has failed nobody, and read nothing.
     pub(crate) fn choose(
         self: &Arc<Self>,
-        loads: impl IntoIterator<Item = Load>,
+        standings: &[Standing],
         prefix: &Prefix,
         tried: &[usize],
     ) -> Result<Attempt, NoChoice> {
         let now = Instant::now();
-        let choice = lock(&self.replicas).choose(loads, prefix, tried, now)?;
+        let choice = {
+            let mut known = lock(&self.known);
+            let Known { replicas, engines } = &mut *known;
+            for (index, (engine, standing)) in engines.iter_mut().zip(standings).enumerate() {
+                let Some(target) = &standing.target else { continue };
+                if engine.as_ref() != Some(target.instance()) && engine.replace(target.instance().clone()).is_some() {
+                    replicas.renew(index, Rules::default(), now);
+                }
+            }
+            replicas.choose(standings.iter().map(|standing| standing.load), prefix, tried, now)?
+        };
         Ok(self.attempt(choice.index, now))
     }
 
@@ -89,20 +115,20 @@ impl Attempt {
     /// An answer came.
     pub(crate) fn succeeded(mut self) {
         self.is_over = true;
-        lock(&self.spread.replicas).succeeded(self.index, self.begun, Instant::now());
+        lock(&self.spread.known).replicas.succeeded(self.index, self.begun, Instant::now());
     }
 
     /// None came.
     pub(crate) fn failed(mut self) {
         self.is_over = true;
-        lock(&self.spread.replicas).failed(self.index, self.begun, Instant::now());
+        lock(&self.spread.known).replicas.failed(self.index, self.begun, Instant::now());
     }
 }
 
 impl Drop for Attempt {
     fn drop(&mut self) {
         if !self.is_over {
-            lock(&self.spread.replicas).gave_up(self.index, self.begun, Instant::now());
+            lock(&self.spread.known).replicas.gave_up(self.index, self.begun, Instant::now());
         }
     }
 }

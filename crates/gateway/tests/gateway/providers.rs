@@ -1,6 +1,6 @@
 //! Models that somebody else runs.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use route::{Dialect, Provider};
@@ -103,6 +103,51 @@ async fn its_key_is_never_told() {
     let unsendable = Provider { key: Some(types::Secret::new("sk-of\nthe-provider")), ..provider };
     let text = house_of(unsendable).await.ask("cloud/m").await.text().await.unwrap();
     assert!(text.contains("provider_unavailable") && !text.contains("sk-of"), "{text}");
+}
+
+/// Everything that is logged, in memory.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn no_key_is_logged() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber =
+        tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(move || writer.clone()).finish();
+    let _logged = tracing::subscriber::set_default(subscriber);
+    let (talks, hangs) = (Actor::always(Act::Answer(401, "{}".to_owned())).await, Actor::always(Act::Hang).await);
+    let mut base = provider_at(nowhere(), Dialect::OpenAi);
+    base.base.push_str("?key=sk-of-the-address");
+    for provider in [
+        base,
+        provider(&talks, Dialect::Anthropic),
+        Provider { idle_timeout: Duration::from_millis(50), ..provider(&hangs, Dialect::OpenAi) },
+    ] {
+        let house = house_of(provider).await;
+        let request = house.client.post(house.url("/v1/messages")).bearer_auth("sk-of-the-client");
+        let body = r#"{"model":"cloud/m","max_tokens":1,"messages":[{"role":"user","content":"a secret"}]}"#;
+        let text = request.body(body).send().await.unwrap().text().await.unwrap();
+        assert!(!text.contains("sk-of"), "{text}");
+    }
+    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    assert!(text.contains("a provider did not answer"), "{text}");
+    // What the test's own client says of itself is not ours.
+    let ours = text.lines().filter(|line| line.contains(" gateway::"));
+    for line in ours {
+        assert!(!line.contains("sk-of") && !line.contains("a secret"), "{line}");
+    }
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use crate::cast::{Act, Actor, chain, header, impatient, local, well};
+use crate::cast::{Act, Actor, chain, header, impatient, local, nowhere, target_at, well};
 use crate::support::{House, Setup, engine, eventually};
 
 const HELLO: &str = r#"{"choices":[{"message":{"content":"hello"}}]}"#;
@@ -51,7 +51,7 @@ async fn who_has_less_to_do_is_asked() {
                 }
             }
         });
-        targets.push(crate::cast::target_at(address.await, "x", 256));
+        targets.push(target_at(address.await, "x", 256));
     }
     // One has three requests already.
     let _leases = [0, 1, 2].map(|_| targets[0].lease().unwrap());
@@ -140,6 +140,23 @@ async fn one_that_fails_is_cut_out_and_let_back() {
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     }
     panic!("it is never let back");
+}
+
+#[tokio::test]
+async fn a_new_engine_has_failed_nobody() {
+    let (a, b) = (Actor::always(well(HELLO)).await, Actor::always(well(HELLO)).await);
+    let house = House::start(Setup::default()).await;
+    let (dead, of_b) = (target_at(nowhere(), "a", 256), b.target("b"));
+    house.has(&[("a", Some(&dead)), ("b", Some(&of_b))]);
+    house.means([chain("both", &[&[local("a"), local("b")]])]);
+    for _ in 0..10 {
+        assert_eq!(header(&house.ask("both").await, "x-snug-model"), "b");
+    }
+    house.has(&[("a", Some(&a.target("a"))), ("b", Some(&of_b))]);
+    for _ in 0..10 {
+        house.ask("both").await;
+    }
+    assert_eq!((a.count(), b.count()), (5, 15));
 }
 
 #[tokio::test]
