@@ -535,7 +535,10 @@ mod routes {
     #[utoipa::path(
     get, path = "/v1/models", tag = "inference",
     params(("state" = inline(Option<Loaded>), Query, description = "only those that are")),
-    responses((status = 200, body = ModelList), (status = 400, body = ErrorBody)),
+    responses(
+        (status = 200, body = ModelList), (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
+        (status = 403, body = ErrorBody),
+    ),
 )]
     pub(super) fn list_models() {}
 
@@ -543,7 +546,10 @@ mod routes {
     #[utoipa::path(
     get, path = "/v1/models/{id}", tag = "inference",
     params(("id" = String, Path, description = "its id; slashes may be raw")),
-    responses((status = 200, body = Model), (status = 404, body = ErrorBody)),
+    responses(
+        (status = 200, body = Model), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody),
+        (status = 404, body = ErrorBody),
+    ),
 )]
     pub(super) fn one_model() {}
 

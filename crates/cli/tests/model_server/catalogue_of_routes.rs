@@ -114,7 +114,8 @@ async fn every_answer_is_described() {
         }
         for (method, operation) in methods.as_object().unwrap() {
             let responses = operation["responses"].as_object().unwrap();
-            for (status, response) in responses {
+            // What has no content has no schema.
+            for (status, response) in responses.iter().filter(|(status, _)| *status != "204") {
                 let schema = response.pointer("/content/application~1json/schema").unwrap_or(&Value::Null);
                 assert!(!schema.is_null(), "{method} {path}: {status} has no schema");
             }

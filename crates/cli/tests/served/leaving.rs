@@ -9,6 +9,8 @@ use crate::support::{SAMPLE, fake, real_with_sample};
 
 /// The promise is one second; the rest is for a busy machine.
 const SOON: Duration = Duration::from_secs(5);
+/// So often in a row it does not happen that a request is not sent in time.
+const TRIES: usize = 3;
 
 #[tokio::test]
 async fn the_real_engine_stops_when_the_client_has_gone() {
@@ -40,19 +42,25 @@ async fn the_engine_hears_of_it_streamed_or_not() {
             let text = std::fs::read_to_string(&record).unwrap_or_default();
             (text.matches("cancelled").count() == count).then_some(())
         });
-        tokio::time::timeout(SOON, look).await.expect("the engine went on for nobody");
+        tokio::time::timeout(SOON, look).await
     };
 
     let mut stream = snug.stream("m", json!({})).await;
     stream.next().await.unwrap().unwrap();
     drop(stream);
-    cancelled(1).await;
+    cancelled(1).await.expect("the engine went on for nobody");
 
-    tokio::select! {
-        answer = snug.chat("m", json!({})) => panic!("{answer:?}"),
-        () = eventually("the request is at the engine", async || {
-            (snug.instance("m").await["active_requests"] == 1).then_some(())
-        }) => {}
+    // A client may leave before its request was sent, and then the engine never hears of it.
+    for _ in 0..TRIES {
+        tokio::select! {
+            answer = snug.chat("m", json!({})) => panic!("{answer:?}"),
+            () = eventually("the request is on its way to the engine", async || {
+                (snug.instance("m").await["active_requests"] == 1).then_some(())
+            }) => {}
+        }
+        if cancelled(2).await.is_ok() {
+            return;
+        }
     }
-    cancelled(2).await;
+    panic!("the engine went on for nobody");
 }

@@ -58,7 +58,7 @@ async fn a_full_queue_refuses_at_once() {
 #[tokio::test]
 async fn one_engine_takes_only_so_many_requests() {
     let stage = fake().fake_model("m.gguf", "--fake-token-ms 50 --fake-tokens 100000");
-    let stage = stage.config("[gateway]\nmax_in_flight = 2\n");
+    let stage = stage.config("[gateway]\nmax_in_flight = 2\nmax_queued = 0\n");
     let snug = stage.start().await;
     let (_first, _second) = (snug.stream("m", json!({})).await, snug.stream("m", json!({})).await);
     let answer = snug.chat("m", json!({})).await;

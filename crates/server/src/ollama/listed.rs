@@ -9,8 +9,8 @@ use axum::Json;
 use axum::extract::State;
 use gateway::ApiError;
 use jiff::Timestamp;
-use node::{InstanceView, Model, View};
-use route::Unavailable;
+use node::{InstanceView, KeepFor, Model, View};
+use route::{Target, Unavailable};
 use sha2::{Digest, Sha256};
 use types::{ByteCount, DeviceName, ModelKey};
 
@@ -36,11 +36,19 @@ pub(crate) async fn tags(State(models): State<Models>) -> Result<Json<OllamaTags
 pub(crate) async fn running(State(models): State<Models>) -> Result<Json<OllamaRunning>, ApiError> {
     let view = models.node.view().borrow().clone();
     let rows = tokio::task::spawn_blocking(move || {
-        let ready = view.instances.iter().filter(|one| one.target.is_some() && !one.leaving);
+        let ready = view
+            .instances
+            .iter()
+            .filter(|one| !one.leaving && one.target.as_deref().is_some_and(|target| !goes(one, target)));
         ready.map(|one| instance(&view, one)).collect()
     });
     let models = rows.await.map_err(|_| Unavailable::Stopping)?;
     Ok(Json(OllamaRunning { models }))
+}
+
+/// Whether it is to go as soon as nobody uses it, and nobody does: it is as good as gone.
+fn goes(instance: &InstanceView, target: &Target) -> bool {
+    instance.keep == KeepFor::Idle(Duration::ZERO) && target.load().in_flight == 0
 }
 
 fn row(model: &Model) -> OllamaModel {
