@@ -30,7 +30,7 @@ fn add_inference(document: &mut openapi::OpenApi) {
             operation.operation_id = Some(path.trim_matches('/').replace(['/', '-'], "_"));
             operation.summary = Some(endpoint.about().to_owned());
             if endpoint.tongue() != Tongue::OpenAi {
-                without_schemas(&mut operation.responses);
+                in_other_words(&mut operation.responses);
             }
             let method = match endpoint.takes() {
                 Takes::Nothing => HttpMethod::Get,
@@ -52,11 +52,13 @@ fn add_inference(document: &mut openapi::OpenApi) {
     }
 }
 
-/// Errors are in another form than ours there.
-fn without_schemas(responses: &mut openapi::Responses) {
+/// Errors are in another form than ours there: any JSON.
+fn in_other_words(responses: &mut openapi::Responses) {
+    let Some(RefOr::T(any)) = responses.responses.get("200") else { return };
+    let any = any.content.clone();
     for response in responses.responses.values_mut() {
         if let RefOr::T(response) = response {
-            response.content.clear();
+            response.content.clone_from(&any);
         }
     }
 }

@@ -98,6 +98,10 @@ async fn schemathesis_is_told_of_every_route() {
     let settings =
         std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/schemathesis/schemathesis.toml"));
     let settings = settings.unwrap();
+    // With the first key all that is asked after it would be refused, and nothing else be tested.
+    let keys = "include-path = \"/api/api-keys\"\ninclude-method = \"POST\"\nenabled = false\n";
+    assert!(settings.contains(keys));
+    let settings = settings.replace(keys, "");
     let left_out = settings.lines().find(|line| line.starts_with("enabled = false") || line.contains("exclude"));
     assert_eq!(left_out, None, "schemathesis leaves routes out");
 }
