@@ -11,7 +11,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, StatusCode, Uri};
 use http_body_util::Full;
 use route::{Dialect, Lease, Listing, Local, Member, NotServed, QueueBounds, Remote, Rewrite, Target, Unavailable};
-use types::Provider;
+use types::{InstanceId, Provider};
 
 use crate::ask::Ask;
 use crate::endpoint::Endpoint;
@@ -77,7 +77,7 @@ impl Gateway {
             let route = routes
                 .by_name
                 .get(&local.name)
-                .ok_or_else(|| Failure::elsewhere(models::unknown(self, &local.name)))?;
+                .ok_or_else(|| Failure::elsewhere(models::unknown_to(self, ask.caller, &local.name)))?;
             (Arc::clone(&route.listing), route.provider, route.target.clone())
         };
         tally.set_model(&listing.id);
@@ -148,7 +148,7 @@ impl Gateway {
     ) -> Result<Reply, Failure> {
         let provider = &remote.provider;
         let id = format!("{}/{}", provider.name, remote.model);
-        tally.set_model(&id);
+        tally.set_model(&remote.label);
         let count = self.spreads().in_flight(&provider.name);
         let place =
             Place::take(remote, &count).ok_or_else(|| Failure::elsewhere(too_many(&id, provider.in_flight_max)))?;
@@ -157,7 +157,8 @@ impl Gateway {
             Dialect::Anthropic => Speaks::Anthropic,
         };
         let forms = forms(ask.endpoint, speaks);
-        let instance = place.by().instance;
+        // Models of one provider differ in what they know.
+        let instance = InstanceId::new(format!("{}/{}", provider.base, remote.model));
         let mut is_new_to_it = false;
         for (number, form) in forms.iter().enumerate() {
             let is_last = number + 1 == forms.len();
@@ -182,7 +183,7 @@ impl Gateway {
             }
             let (head, body) = response.into_parts();
             let source = Source::Remote { body, patience: Patience::new(provider.idle_timeout), place };
-            let headers = headers::towards_client(&head.headers);
+            let headers = headers::of_provider(&head.headers);
             let mut reply = Reply::new(head.status, headers, source, prepared.answer);
             if prepared.asks_for_usage && reply.is_stream {
                 reply.answer = Some(Box::new(WithoutUsage::default()));

@@ -100,7 +100,8 @@ impl Gateway {
             ask.name = self.only_model(&caller)?.into();
         }
         self.check_scope(&caller, &ask.name)?;
-        let meaning = self.directory.current().meaning(&ask.name);
+        let is_here = |name: &str| self.table.current().by_name.contains_key(name);
+        let meaning = self.directory.current().meaning(&ask.name, is_here);
         if let Some(done) = self.keep(&ask, meaning.as_ref()).await? {
             return Ok(done);
         }
@@ -184,7 +185,10 @@ impl Gateway {
                     }
                     Ok(reply) => {
                         attempt.succeeded();
-                        suspects.into_iter().for_each(Attempt::failed);
+                        // Who says that the request is at fault does not say that the others were.
+                        if reply.status.is_success() {
+                            suspects.into_iter().for_each(Attempt::failed);
+                        }
                         return Ok(trail.told_in(named(reply, member)));
                     }
                     Err(Failure { error, is_broken }) => {
@@ -262,6 +266,8 @@ impl Gateway {
             let _lease = match self.activate.activate(name).await {
                 Ok(lease) => Some(lease),
                 Err(Unavailable::Busy { .. }) => None,
+                // Somebody else may yet answer; who cannot will say so then.
+                Err(_) if done.is_none() => return Ok(None),
                 Err(unavailable) => return Err(unavailable.into()),
             };
             let keep = wish.keep_alive.map(|keep| match keep {

@@ -27,6 +27,24 @@ pub(crate) fn towards_client(headers: &HeaderMap) -> HeaderMap {
     crossing(headers, |name| name == "server" || name.starts_with("access-control-"))
 }
 
+/// What the client gets of a provider's headers: what is about the answer, and how much more may be asked. The rest is about
+/// the provider's site, or tells whose account it is.
+pub(crate) fn of_provider(headers: &HeaderMap) -> HeaderMap {
+    crossing(headers, |name| {
+        let is_of_answer = matches!(
+            name,
+            "content-type"
+                | "content-length"
+                | "content-disposition"
+                | "cache-control"
+                | "retry-after"
+                | "x-accel-buffering"
+        );
+        let is_of_limits = name.starts_with("x-ratelimit-") || name.starts_with("anthropic-ratelimit-");
+        !is_of_answer && !is_of_limits
+    })
+}
+
 fn crossing(headers: &HeaderMap, stays: impl Fn(&str) -> bool) -> HeaderMap {
     // Room for the few that are added afterwards.
     let mut crossing = HeaderMap::with_capacity(headers.len() + 3);
@@ -95,6 +113,25 @@ mod tests {
             ("traceparent", "00-1-2-01"),
         ]);
         assert_eq!(names(&towards_engine(&sent)), ["content-type", "accept", "traceparent"]);
+    }
+
+    #[test]
+    fn of_a_provider_only_what_is_about_the_answer_crosses() {
+        let sent = headers(&[
+            ("content-type", "text/event-stream"),
+            ("retry-after", "3"),
+            ("x-ratelimit-remaining-tokens", "7"),
+            ("anthropic-ratelimit-requests-limit", "7"),
+            ("set-cookie", "a=b"),
+            ("strict-transport-security", "max-age=1"),
+            ("alt-svc", "h3"),
+            ("openai-organization", "org"),
+            ("x-request-id", "theirs"),
+        ]);
+        let crossed = of_provider(&sent);
+        let expected =
+            ["content-type", "retry-after", "x-ratelimit-remaining-tokens", "anthropic-ratelimit-requests-limit"];
+        assert_eq!(names(&crossed), expected);
     }
 
     #[test]

@@ -91,9 +91,11 @@ impl Usage {
     fn read(end: &[u8], start: &[u8]) -> Self {
         let count = |key: &'static Key| last_count(end, key).or_else(|| last_count(start, key));
         // As the other dialects have it. A stream of messages tells of its prompt at its start.
-        let input = || count(&INPUT_TOKENS).map(|tokens| tokens + count(&CACHE_READ_TOKENS).unwrap_or(0));
+        let of_cache =
+            || [&CACHE_READ_TOKENS, &CACHE_WRITTEN_TOKENS].into_iter().filter_map(count).fold(0, u64::saturating_add);
+        let input = || count(&INPUT_TOKENS).map(|tokens| tokens.saturating_add(of_cache()));
         let timings = Timings::last(end).or_else(|| Timings::last(start)).unwrap_or_default();
-        let read = || Some(timings.prompt_n? + timings.cache_n.unwrap_or(0));
+        let read = || Some(timings.prompt_n?.saturating_add(timings.cache_n.unwrap_or(0)));
         Self {
             prompt_tokens: count(&PROMPT_TOKENS).or_else(read).or_else(input).unwrap_or(0),
             completion_tokens: count(&COMPLETION_TOKENS)
@@ -148,6 +150,7 @@ static INPUT_TOKENS: Key = LazyLock::new(|| Finder::new(b"\"input_tokens\":"));
 static OUTPUT_TOKENS: Key = LazyLock::new(|| Finder::new(b"\"output_tokens\":"));
 static CACHED_TOKENS: Key = LazyLock::new(|| Finder::new(b"\"cached_tokens\":"));
 static CACHE_READ_TOKENS: Key = LazyLock::new(|| Finder::new(b"\"cache_read_input_tokens\":"));
+static CACHE_WRITTEN_TOKENS: Key = LazyLock::new(|| Finder::new(b"\"cache_creation_input_tokens\":"));
 static TIMINGS: Key = LazyLock::new(|| Finder::new(b"\"timings\":"));
 
 fn tail(piece: &[u8]) -> &[u8] {
@@ -234,6 +237,25 @@ mod tests {
             let (one, two) = TIMED.split_at(at);
             assert_eq!(usage(&["data: ", one, two, "\n\ndata: [DONE]\n\n"]), expected);
         }
+    }
+
+    #[test]
+    fn other_dialects_are_read_too() {
+        check(
+            &[
+                r#"{"usage":{"input_tokens":3,"cache_creation_input_tokens":100,"cache_read_input_tokens":7,"output_tokens":5} }"#,
+            ],
+            110,
+            5,
+            None,
+        );
+        let most = u64::MAX;
+        check(
+            &[&format!(r#"{{"usage":{{"input_tokens":{most},"cache_read_input_tokens":{most},"output_tokens":1}} }}"#)],
+            most,
+            1,
+            None,
+        );
     }
 
     #[test]

@@ -40,7 +40,8 @@ fn admitted(gateway: &Gateway, request: &Request) -> Result<Caller, ApiError> {
 fn rows(gateway: &Gateway) -> Vec<Model> {
     let (routes, names) = (gateway.table.current(), gateway.directory.current());
     let added: HashSet<&str> = names.listed.iter().map(|added| added.listing.id.as_str()).collect();
-    let behind: HashSet<&str> = names.listed.iter().filter_map(|added| added.model.as_deref()).collect();
+    let behind: HashSet<&str> =
+        names.listed.iter().filter(|added| added.stands_for_it).filter_map(|added| added.model.as_deref()).collect();
     let own = routes.listed.iter().filter(|row| !added.contains(row.id.as_str()) && !behind.contains(row.id.as_str()));
     let mut rows: Vec<Model> = own.map(|row| Model::clone(row)).collect();
     rows.extend(names.listed.iter().map(|added| row(&routes, added)));
@@ -83,11 +84,6 @@ pub(crate) async fn one(
         in_scope.ok_or_else(|| unknown_to(&gateway, &caller, &name))
     });
     answer(&request, found)
-}
-
-/// No model has this name; these do.
-pub(crate) fn unknown(gateway: &Gateway, name: &str) -> ApiError {
-    unknown_to(gateway, &Caller::anybody(), name)
 }
 
 /// No model that this caller may use has this name; these do.

@@ -170,7 +170,7 @@ impl Tally {
         self.model.usage(&usage);
         self.model.ended(&self.gateway.metrics, self.endpoint, outcome, total);
         self.permit = None;
-        let tokens = usage.prompt_tokens + usage.completion_tokens;
+        let tokens = usage.prompt_tokens.saturating_add(usage.completion_tokens);
         if tokens > 0 {
             finished.caller.spent(tokens, SystemTime::now());
         }

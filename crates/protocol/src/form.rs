@@ -33,17 +33,22 @@ pub fn field(body: &[u8], boundary: &str, name: &str) -> Result<Option<Range<usi
     let delimiter = format!("--{boundary}");
     let finder = memmem::Finder::new(delimiter.as_bytes());
     let mut at = finder.find(body).ok_or(FormError("its boundary does not occur"))? + delimiter.len();
+    let mut found = None;
     loop {
         let rest = &body[at..];
         if rest.starts_with(b"--") {
-            return Ok(None);
+            return Ok(found);
         }
         let head = memmem::find(rest, b"\r\n\r\n").ok_or(FormError("a part of it has no end of its headers"))?;
         let value = at + head + 4;
         let length = finder.find(&body[value..]).ok_or(FormError("it has no end"))?;
         if is_named(&rest[..head], name) {
+            // Whoever reads the first and whoever reads the last would not agree.
+            if found.is_some() {
+                return Err(FormError("a field that must be there once is there twice"));
+            }
             // The line break before a boundary belongs to it.
-            return Ok(Some(value..value + length.saturating_sub(2)));
+            found = Some(value..value + length.saturating_sub(2));
         }
         at = value + length + delimiter.len();
     }
@@ -77,6 +82,9 @@ mod tests {
         assert_eq!(find("model"), Some("whisper-1"));
         assert_eq!(find("empty"), Some(""));
         assert_eq!(find("filename"), None);
+        let twice =
+            FORM.replace("--x1--", "--x1\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\nother\r\n--x1--");
+        assert!(field(twice.as_bytes(), "x1", "model").is_err());
         assert!(field(b"nothing", "x1", "model").is_err());
         assert!(field(b"--x1\r\na: b", "x1", "model").is_err());
         assert!(field(b"--x1\r\na: b\r\n\r\nvalue", "x1", "model").is_err());

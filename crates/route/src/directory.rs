@@ -6,7 +6,7 @@
 //!        └─ not there: a model of this machine, or PROVIDER/MODEL
 //! ```
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,6 +42,8 @@ pub struct Names {
     pub listed: Vec<Listed>,
     /// Providers by name: `NAME/MODEL` is a model of theirs.
     pub providers: HashMap<String, Arc<Provider>>,
+    /// Their models that were named or listed, as `NAME/MODEL`.
+    pub provided: HashSet<String>,
 }
 
 /// A row of `/v1/models` that the configuration adds.
@@ -51,6 +53,8 @@ pub struct Listed {
     pub listing: Arc<Listing>,
     /// The model of this machine behind it, whose state and port are shown.
     pub model: Option<String>,
+    /// Whether that model's own row is not shown beside it: the two are the same.
+    pub stands_for_it: bool,
 }
 
 /// What a name means.
@@ -117,6 +121,8 @@ pub struct Remote {
     pub provider: Arc<Provider>,
     /// What it is called there.
     pub model: String,
+    /// What it is called where it is counted: one that nobody listed is counted with its likes.
+    pub label: String,
 }
 
 /// What is put into requests where they do not say it themselves.
@@ -169,17 +175,27 @@ impl fmt::Debug for Provider {
     }
 }
 
+/// Longer than the name of any model that somebody else runs, in bytes.
+const NAME_MAX: usize = 256;
+
 impl Names {
-    /// What a name means here; `None` where it is left to the models of this machine.
+    /// What a name means here; `None` where it is left to the models of this machine, of which `is_here` tells the names.
     ///
     /// `NAME/MODEL` means a provider's model also where nobody listed it: what the provider does not know, it says itself.
-    pub fn meaning(&self, name: &str) -> Option<Meaning> {
+    /// A model of this machine that has such a name goes before it: nobody's prompts are to leave for a likeness of names.
+    pub fn meaning(&self, name: &str, is_here: impl Fn(&str) -> bool) -> Option<Meaning> {
         if let Some(meaning) = self.by_name.get(name) {
             return Some(meaning.clone());
         }
+        if name.len() > NAME_MAX || is_here(name) {
+            return None;
+        }
         let (provider, model) = name.split_once('/')?;
         let provider = Arc::clone(self.providers.get(provider)?);
-        let member = Member::Remote(Remote { provider, model: model.to_owned() });
+        // What clients write must not become a label each: there is no end to it.
+        let is_known = self.provided.contains(name);
+        let label = if is_known { name.to_owned() } else { format!("{}/other", provider.name) };
+        let member = Member::Remote(Remote { provider, model: model.to_owned(), label });
         let steps = vec![Step { members: vec![member] }];
         Some(Meaning::Chain(Arc::new(Chain { id: name.to_owned(), steps, rewrite: Rewrite::default() })))
     }

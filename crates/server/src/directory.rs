@@ -68,6 +68,8 @@ impl Named {
         let configs = self.storage.config_names().into_iter().filter_map(|name| self.storage.config(&name));
         let configs: Vec<_> = configs.filter(|config| !config.provider().is_local()).collect();
         let (config, backends) = (Arc::clone(&self.in_force.borrow()), Arc::clone(&self.backends.borrow()));
-        names::all(&config, &backends, &configs, lists, &|variable| std::env::var(variable).ok())
+        let library = Arc::clone(&self.node.view().borrow().library);
+        let is_here = |name: &str| library.find(name).is_some();
+        names::all(&config, &backends, &configs, lists, &is_here, &|variable| std::env::var(variable).ok())
     }
 }

@@ -62,7 +62,7 @@ pub struct Counts {
 }
 
 /// Begins to send, in a task of `tracker` until `stop`. What came before `stop` is sent before the task ends, if the
-/// collector takes it within [`LAST_PATIENCE`].
+/// collector takes it within 0.8 s.
 ///
 /// # Errors
 /// If the endpoint is none.

@@ -171,7 +171,11 @@ pub(crate) fn impatient(name: &str) -> Member {
 
 /// A model of a provider.
 pub(crate) fn remote(provider: &Provider, model: &str) -> Member {
-    Member::Remote(Remote { provider: Arc::new(provider.clone()), model: model.to_owned() })
+    Member::Remote(Remote {
+        provider: Arc::new(provider.clone()),
+        model: model.to_owned(),
+        label: format!("{}/{model}", provider.name),
+    })
 }
 
 /// The key that providers want.
@@ -226,8 +230,10 @@ impl House {
     /// This is what names mean beyond them. Routes are listed.
     pub(crate) fn means(&self, meanings: impl IntoIterator<Item = (String, Meaning)>) {
         let by_name: HashMap<_, _> = meanings.into_iter().collect();
-        let listed =
-            by_name.keys().map(|id| Listed { listing: Arc::new(listing(id, "Loaded")), model: None }).collect();
+        let listed = by_name
+            .keys()
+            .map(|id| Listed { listing: Arc::new(listing(id, "Loaded")), model: None, stands_for_it: false })
+            .collect();
         self.directory.publish(Names { by_name, listed, ..Names::default() });
     }
 

@@ -411,6 +411,21 @@ async fn a_client_that_leaves_ends_the_call() {
     eventually("it is asked", || actor.count() == 1).await;
     caller.abort();
     house
-        .await_metric("snug_requests_total{model=\"cloud/m\",endpoint=\"chat_completions\",status=\"cancelled\"} 1")
+        .await_metric("snug_requests_total{model=\"cloud/other\",endpoint=\"chat_completions\",status=\"cancelled\"} 1")
         .await;
+}
+
+/// Nobody's prompts leave for a likeness of names.
+#[tokio::test]
+async fn a_model_of_this_machine_goes_before_a_provider_of_that_name() {
+    let (here, there) = (Actor::always(well(HELLO)).await, Actor::always(well(HELLO)).await);
+    let house = House::start(Setup::default()).await;
+    house.has(&[("cloud/m", Some(&here.target("cloud/m")))]);
+    house.knows(provider(&there, Dialect::OpenAi));
+    assert_eq!(house.ask("cloud/m").await.status(), 200);
+    assert_eq!((here.count(), there.count()), (1, 0));
+    assert_eq!(house.ask("cloud/other-one").await.status(), 200);
+    assert_eq!((here.count(), there.count()), (1, 1));
+    let endless = format!("cloud/{}", "x".repeat(300));
+    assert_eq!(house.ask(&endless).await.status(), 404);
 }

@@ -28,6 +28,7 @@ pub(super) fn all(
     backends: &Backends,
     configs: &[ModelConfig],
     lists: &Lists,
+    is_here: &dyn Fn(&str) -> bool,
     variable: &dyn Fn(&str) -> Option<String>,
 ) -> Names {
     let mut names = Names {
@@ -46,7 +47,7 @@ pub(super) fn all(
     let routes: HashMap<&str, &Route> = config.routes.iter().map(|route| (route.id.as_str(), route)).collect();
     let mut made = Vec::new();
     for route in &config.routes {
-        let steps = steps(route, &routes, &names, DEEPEST);
+        let steps = steps(route, &routes, &names, is_here, DEEPEST);
         made.push((route.id.clone(), listed(route, &steps), chain(&route.id, steps, rewrite(route))));
     }
     for (id, listed, chain) in made {
@@ -83,17 +84,21 @@ fn remote(
     let said = config.api_key().map(Secret::new);
     let of_provider = || known.and_then(|known| known.key.clone());
     let of_environment = || variable(key).filter(|key| !key.is_empty()).map(Secret::new);
-    let base = config.api_base().or(known.map(|known| known.base.as_str())).unwrap_or(base).trim_end_matches('/');
+    let usual_base = known.map_or(base, |known| known.base.as_str());
+    let base = config.api_base().unwrap_or(usual_base).trim_end_matches('/');
+    // A key goes where it was meant to go: another place gets only a key that was written beside it.
+    let is_usual_place = base == usual_base.trim_end_matches('/');
     let usual = config::Provider::default();
     let provider = Provider {
         name: service.as_str().to_owned(),
         dialect,
         base: base.to_owned(),
-        key: said.or_else(of_provider).or_else(of_environment),
+        key: said.or_else(|| if is_usual_place { of_provider().or_else(of_environment) } else { None }),
         idle_timeout: known.map_or(usual.idle_timeout, |known| known.idle_timeout),
         in_flight_max: known.map_or(u64::from(usual.max_in_flight), |known| known.in_flight_max),
     };
-    Some(Remote { provider: Arc::new(provider), model: config.name().to_owned() })
+    let model = config.name().to_owned();
+    Some(Remote { provider: Arc::new(provider), label: model.clone(), model })
 }
 
 fn add_backends(names: &mut Names, backends: &Backends) {
@@ -135,13 +140,14 @@ fn add_backends(names: &mut Names, backends: &Backends) {
             backends::Meaning::Failed(reason) => Meaning::Failed { reason },
         };
         names.by_name.insert(id.to_owned(), meaning);
-        names.listed.push(Listed { listing: Arc::new(of_backend(known)), model: known.model().map(str::to_owned) });
+        let model = known.model().map(str::to_owned);
+        names.listed.push(Listed { listing: Arc::new(of_backend(known)), model, stands_for_it: true });
     }
     // The rows of those with the same id are one.
     for known in &backends.all {
         if let Some(model) = known.model().filter(|model| *model != known.backend.id) {
             let row = Listing { id: model.to_owned(), ..of_backend(known) };
-            names.listed.push(Listed { listing: Arc::new(row), model: Some(model.to_owned()) });
+            names.listed.push(Listed { listing: Arc::new(row), model: Some(model.to_owned()), stands_for_it: true });
         }
     }
 }
@@ -172,16 +178,23 @@ fn add_lists(names: &mut Names, config: &Config, lists: &Lists) {
             };
             let owned_by = provider.name.clone();
             let row = Listing { backend: backend.to_owned(), owned_by, ..row(&id, "Loaded") };
-            names.listed.push(Listed { listing: Arc::new(row), model: None });
+            names.listed.push(Listed { listing: Arc::new(row), model: None, stands_for_it: false });
+            names.provided.insert(id);
         }
     }
 }
 
 /// The ways of a route, those of routes that it names in their place.
-fn steps(route: &Route, routes: &HashMap<&str, &Route>, names: &Names, depth: usize) -> Vec<Step> {
+fn steps(
+    route: &Route,
+    routes: &HashMap<&str, &Route>,
+    names: &Names,
+    is_here: &dyn Fn(&str) -> bool,
+    depth: usize,
+) -> Vec<Step> {
     let meant = |name: &String| match routes.get(name.as_str()) {
-        Some(inner) if depth > 0 && inner.id != route.id => steps(inner, routes, names, depth - 1),
-        _ => match names.meaning(name) {
+        Some(inner) if depth > 0 && inner.id != route.id => steps(inner, routes, names, is_here, depth - 1),
+        _ => match names.meaning(name, is_here) {
             Some(Meaning::Chain(chain)) => chain.steps.clone(),
             _ => vec![Step { members: vec![Member::Local(Local { name: name.clone(), ..Local::default() })] }],
         },
@@ -210,7 +223,8 @@ fn listed(route: &Route, steps: &[Step]) -> Listed {
     });
     let is_remote = members().any(|member| matches!(member, Member::Remote(_)));
     let state = if is_remote { "Loaded" } else { "Unloaded" };
-    Listed { listing: Arc::new(row(&route.id, state)), model: model.filter(|_| !is_remote) }
+    let model = model.filter(|_| !is_remote);
+    Listed { listing: Arc::new(row(&route.id, state)), model, stands_for_it: false }
 }
 
 fn chain(id: &str, steps: Vec<Step>, rewrite: Rewrite) -> Meaning {
