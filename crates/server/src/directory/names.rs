@@ -249,3 +249,6 @@ fn row(id: &str, state: &str) -> Listing {
         state: state.to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests;
