@@ -21,15 +21,15 @@ pub struct Model {
     pub object: String,
     /// When the file was last changed, seconds since 1970; stable between calls.
     pub created: u64,
-    /// Who serves it: `snug`.
+    /// Who serves it: `snug`, the provider of a model config, or the name of a provider.
     pub owned_by: String,
     /// Always empty; some clients insist on it.
     pub permission: Vec<serde_json::Value>,
-    /// The engine: `llamacpp`.
+    /// What runs it: `llamacpp`, `mlx`, the kind of a provider, or `route` for a name that stands for others.
     pub backend: String,
-    /// The engine's port while one runs.
+    /// The port that `models.yaml` gives it, else the engine's while one runs.
     pub port: Option<u16>,
-    /// `lm`, `embeddings` or `rerank`.
+    /// `lm`, `embeddings`, `rerank`, or another type that `models.yaml` gives it.
     pub model_type: String,
     /// Tokens: of the running engine, else the configured one, else the model's own.
     pub context_length: Option<u64>,
@@ -39,7 +39,7 @@ pub struct Model {
     pub variants: Vec<String>,
     /// Whether the chat template knows tools.
     pub supports_function_calling: bool,
-    /// Always true: disabled entries come with `models.yaml`.
+    /// False where `models.yaml` switches it off.
     pub enabled: bool,
     /// The model server's word: `Unloaded`, `Loaded`, `Unloading`.
     pub state: String,

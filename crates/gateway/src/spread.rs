@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use balance::{Balance, Load, NoChoice, Prefix, Replicas, Rules};
 use route::{Chain, Member, Target};
@@ -13,9 +13,6 @@ use types::InstanceId;
 
 /// More routes than anybody configures; beyond that what is known is forgotten, which costs nothing but affinity.
 const SPREADS_MAX: usize = 4096;
-
-/// Who has begun no answer after so long counts as one who does not answer when its client leaves.
-const LONG_WAIT: Duration = Duration::from_secs(30);
 
 /// All spreads, and what providers have to do.
 #[derive(Default)]
@@ -131,14 +128,7 @@ impl Attempt {
 impl Drop for Attempt {
     fn drop(&mut self) {
         if !self.is_over {
-            let now = Instant::now();
-            let replicas = &mut lock(&self.spread.known).replicas;
-            // A client that waited so long for a first byte has left because of it.
-            if now.saturating_duration_since(self.begun) >= LONG_WAIT {
-                replicas.failed(self.index, self.begun, now);
-            } else {
-                replicas.gave_up(self.index, self.begun, now);
-            }
+            lock(&self.spread.known).replicas.gave_up(self.index, self.begun, Instant::now());
         }
     }
 }

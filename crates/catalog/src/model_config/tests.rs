@@ -1,3 +1,5 @@
+//! What people write about their models, and what is read, merged, shown and refused of it.
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! Who is let through with which key, as tables and for any keys there are.
+
 use std::time::Duration;
 
 use proptest::prelude::*;
